@@ -1,0 +1,210 @@
+"""The last pass: each row gets its segment and is written beside its record; the same pass counts what drift needs."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from kmstream.assignments import Entry, PartitionWriter, write_partition
+from kmstream.clustering import ClusterModel, add_squares, find_nearest, summarise
+from kmstream.dataset import Dataset, Partition, Span, locate, open_parquet, read_batches
+from kmstream.engine import map_in_order
+from kmstream.features import encode
+from kmstream.run import Run
+from kmstream.summary import ClusterSummary
+
+IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Assigned:
+    """What the assign pass leaves behind besides the files.
+
+    Attributes
+    ----------
+    summary : ClusterSummary
+        Of the rows that were assigned, by cluster_id.
+    bins : ndarray of shape (n_numeric, n_bins + 1)
+        Rows per bin of feature drift; the last column counts missing values.
+    outliers : ndarray of shape (n_clusters,)
+        Rows farther than the reference's 99 % distance of their segment.
+    migration : ndarray of shape (n_current, n_clusters)
+        Rows by cluster under the current model and under this one; no rows of the first where there is none.
+    current_sse : float
+        Sum of squared distances of the same rows under the current model.
+    skipped, unseen : Counter of str
+        Rows without a segment by reason; rows with an unknown category by feature.
+    """
+
+    summary: ClusterSummary
+    bins: IntArray
+    outliers: IntArray
+    migration: IntArray
+    current_sse: float
+    skipped: Counter[str]
+    unseen: Counter[str]
+
+    def merge(self, other: Self) -> Self:
+        """Join what two consecutive runs of rows left behind."""
+        return type(self)(
+            self.summary.merge(other.summary),
+            self.bins + other.bins,
+            self.outliers + other.outliers,
+            self.migration + other.migration,
+            self.current_sse + other.current_sse,
+            self.skipped + other.skipped,
+            self.unseen + other.unseen,
+        )
+
+
+@dataclass(frozen=True)
+class AssignJob:
+    """What the pass needs; pickles to a cluster's workers.
+
+    Attributes
+    ----------
+    outlier_distances : ndarray of shape (n_clusters,)
+        The reference's 99 % distance per cluster; inf where there is none.
+    current : ClusterModel, optional
+        The model that rows migrate from.
+    columns : sequence of str, optional
+        Columns to carry into the output; all by default.
+    """
+
+    model: ClusterModel
+    dataset: Dataset
+    chunk_rows: int
+    folder: Path
+    metadata: dict[str, str]
+    outlier_distances: NDArray[np.float64]
+    current: ClusterModel | None
+    columns: Sequence[str] | None
+
+    @classmethod
+    def of(
+        cls,
+        run: Run,
+        model: ClusterModel,
+        folder: Path,
+        version: str,
+        outlier_distances: NDArray[np.float64],
+        current: ClusterModel | None = None,
+    ) -> Self:
+        """Make the job of a run: every row of its dataset under this model, written below a folder."""
+        columns = None if run.config.output.columns == "all" else run.config.output.columns
+        metadata = {"kmstream.version": version, "kmstream.name": run.config.name}
+        return cls(model, run.dataset, run.chunk_rows, folder, metadata, outlier_distances, current, columns)
+
+    def nothing(self) -> Assigned:
+        """Give the result for no rows."""
+        n_clusters, n_features = self.model.centroids.shape
+        n_current = len(self.current.centroids) if self.current else 0
+        bins = np.zeros((len(self.model.scaling.edges), self.model.scaling.edges.shape[1] + 2), dtype=np.int64)
+        none = np.zeros(n_clusters, dtype=np.int64)
+        table = np.zeros((n_current, n_clusters), dtype=np.int64)
+        return Assigned(ClusterSummary.empty(n_clusters, n_features), bins, none, table, 0.0, Counter(), Counter())
+
+
+def assign_dataset(run: Run, job: AssignJob) -> tuple[Assigned, dict[str, Entry]]:
+    """Assign every row of the run's dataset and write it out, one file per partition.
+
+    Returns
+    -------
+    assigned : Assigned
+    entries : dict of str to Entry
+        The manifest's line of each partition.
+    """
+    partitions = run.dataset.partitions
+    run.progress.start("assign", run.dataset.rows)
+    total, entries = job.nothing(), {}
+    parts = map_in_order(partial(_assign_partition, job), partitions, run.config.engine)
+    for partition, part in zip(partitions, parts, strict=True):
+        rows = {label: int(n) for label, n in zip(job.model.labels, part.summary.rows, strict=True)}
+        entries[partition.path] = Entry(partition.fingerprint, partition.rows, partition.path, rows, dict(part.skipped))
+        total = total.merge(part)
+        run.progress.advance(partition.rows)
+    return total, entries
+
+
+def _assign_partition(job: AssignJob, partition: Partition) -> Assigned:
+    total, span = job.nothing(), Span(partition, 0, partition.rows)
+    columns = None if job.columns is None else list(dict.fromkeys([*job.model.features.columns, *job.columns]))
+    with (
+        open_parquet(job.dataset.filesystem, partition.uri) as source,
+        write_partition(job.folder / partition.path, source, job.columns, job.model.labels, job.metadata) as output,
+    ):
+        for first_row, batch in read_batches(job.dataset, span, job.chunk_rows, columns):
+            with locate(partition, first_row, batch.num_rows):
+                total = _assign_batch(job, batch, output, total)
+    return total
+
+
+def _assign_batch(job: AssignJob, batch: pa.Table, output: PartitionWriter, total: Assigned) -> Assigned:
+    model, current = job.model, job.current
+    encoded = encode(batch, model.features, model.scaling)
+    keep, nearest = encoded.keep, find_nearest(encoded.X, model.centroids)
+    output.write(batch, nearest, keep)
+    ids = nearest.cluster_ids[keep]
+    outside = nearest.distances[keep] > job.outlier_distances[ids]
+    migration, current_sse = total.migration, total.current_sse
+    if current is not None:
+        same_space = current.scaling is model.scaling and current.features == model.features
+        X = encoded.X if same_space else encode(batch, current.features, current.scaling).X
+        before = find_nearest(X, current.centroids)
+        flat = before.cluster_ids[keep] * np.int64(len(model.centroids)) + ids
+        migration = migration + np.bincount(flat, minlength=migration.size).reshape(migration.shape)
+        current_sse = add_squares(before.distances, keep, current_sse)
+    return Assigned(
+        summarise(encoded.X, keep, nearest, model.centroids, total.summary),
+        total.bins + encoded.bins,
+        total.outliers + np.bincount(ids[outside], minlength=len(model.centroids)),
+        migration,
+        current_sse,
+        total.skipped + Counter(encoded.skipped),
+        total.unseen + Counter(encoded.unseen),
+    )
+
+
+def count_migration(run: Run, before: ClusterModel, after: ClusterModel) -> IntArray:
+    """Count rows by old and new cluster without writing: names go on by overlap where the features have changed.
+
+    Parameters
+    ----------
+    run : Run
+    before, after : ClusterModel
+        Each with features of its own; every file must hold the columns of both.
+
+    Returns
+    -------
+    ndarray of shape (n_before, n_after)
+        Over the rows that both models can assign.
+    """
+    dataset = run.dataset
+    run.progress.start("overlap", dataset.rows)
+    total = np.zeros((len(before.centroids), len(after.centroids)), dtype=np.int64)
+    spans = dataset.spans
+    parts = map_in_order(partial(_count_span, run.dataset, run.chunk_rows, before, after), spans, run.config.engine)
+    for span, part in zip(spans, parts, strict=True):
+        total += part
+        run.progress.advance(span.rows)
+    return total
+
+
+def _count_span(dataset: Dataset, chunk_rows: int, before: ClusterModel, after: ClusterModel, span: Span) -> IntArray:
+    columns = list(dict.fromkeys([*before.features.columns, *after.features.columns]))
+    total = np.zeros((len(before.centroids), len(after.centroids)), dtype=np.int64)
+    for _, batch in read_batches(dataset, span, chunk_rows, columns):
+        ids, keep = [], np.ones(batch.num_rows, dtype=np.bool_)
+        for model in (before, after):
+            encoded = encode(batch, model.features.model_copy(update={"on_missing": "skip"}), model.scaling)
+            ids.append(find_nearest(encoded.X, model.centroids).cluster_ids)
+            keep &= encoded.keep
+        flat = ids[0][keep] * np.int64(total.shape[1]) + ids[1][keep]
+        total += np.bincount(flat, minlength=total.size).reshape(total.shape)
+    return total

@@ -1,0 +1,379 @@
+"""K-means itself: start centroids, the mini-batch stream, the exact pass, the nearest centroid.
+
+Distances are taken in float32 (the matrix product is what costs), sums in float64. Rows are worked on in tiles of
+`TILE_ROWS` counted from the first row of a span, and tiles are added up in order, so no result depends on how the rows
+were batched. Callers hold BLAS and OpenMP to one thread (`engine.single_threaded`): parallelism is over spans, and a
+product split over threads may round differently.
+"""
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+import scipy.sparse
+from numpy.typing import NDArray
+
+from kmstream.config import FeaturesConfig
+from kmstream.errors import TooFewRowsError
+from kmstream.features import TILE_ROWS, Scaling
+from kmstream.summary import ClusterSummary, count_distances
+
+if TYPE_CHECKING:
+    from sklearn.cluster import MiniBatchKMeans
+
+Matrix = NDArray[np.float32]
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+_SEARCH_ITERATIONS = 100
+_CHECK_EVERY = 64  # mini-batch steps between two looks at whether the centroids still move
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """The nearest centroid of each row.
+
+    Attributes
+    ----------
+    cluster_ids : ndarray of shape (n_rows,), int32
+    distances, margins : ndarray of shape (n_rows,), float32
+        To the nearest centroid, and how much farther the second nearest is (inf if there is only one); scaled units.
+    """
+
+    cluster_ids: NDArray[np.int32]
+    distances: Matrix
+    margins: Matrix
+
+
+def find_nearest(X: Matrix, centroids: FloatArray) -> Nearest:
+    """Find the nearest centroid of each row, ties going to the lower cluster_id.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_rows, n_features)
+    centroids : ndarray of shape (n_clusters, n_features)
+
+    Examples
+    --------
+    >>> found = find_nearest(np.array([[0.0], [0.9]], np.float32), np.array([[0.0], [1.0]]))
+    >>> found.cluster_ids.tolist(), found.distances.round(3).tolist(), found.margins.round(3).tolist()
+    ([0, 1], [0.0, 0.10000000149011612], [1.0, 0.800000011920929])
+    """
+    n_rows = len(X)
+    found = Nearest(np.empty(n_rows, np.int32), np.empty(n_rows, np.float32), np.empty(n_rows, np.float32))
+    near = centroids.astype(np.float32)
+    for tile in tiles(n_rows):
+        rows = X[tile]
+        ids, scores = _nearest_ids(rows, near)
+        # The product form loses digits close to a centroid; the distance itself is taken from the difference.
+        distances = _distances(rows, near[ids])
+        if len(near) > 1:
+            scores[np.arange(len(ids)), ids] = np.inf
+            seconds = _distances(rows, near[scores.argmin(axis=1)])
+            np.maximum(seconds - distances, 0.0, out=found.margins[tile])
+        else:
+            found.margins[tile] = np.inf
+        found.cluster_ids[tile] = ids
+        found.distances[tile] = distances
+    return found
+
+
+@dataclass(frozen=True)
+class ClusterModel:
+    """All it takes to assign a row.
+
+    Attributes
+    ----------
+    features : FeaturesConfig
+    scaling : Scaling
+    centroids : ndarray of shape (n_clusters, n_features)
+        Scaled units; the row number is the cluster_id.
+    labels : tuple of str
+        The cluster_label of each centroid.
+    """
+
+    features: FeaturesConfig
+    scaling: Scaling
+    centroids: FloatArray
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ClusterSums:
+    """What an exact pass adds up.
+
+    Attributes
+    ----------
+    counts : ndarray of shape (n_clusters,)
+    sums : ndarray of shape (n_clusters, n_features)
+        Sum of the rows of each cluster.
+    sse : float
+        Sum of squared distances to the nearest centroid.
+    """
+
+    counts: IntArray
+    sums: FloatArray
+    sse: float
+
+    @classmethod
+    def empty(cls, n_clusters: int, n_features: int) -> Self:
+        """Sum of no rows."""
+        return cls(np.zeros(n_clusters, dtype=np.int64), np.zeros((n_clusters, n_features)), 0.0)
+
+    def merge(self, other: Self) -> Self:
+        """Sum of the rows of both."""
+        return type(self)(self.counts + other.counts, self.sums + other.sums, self.sse + other.sse)
+
+
+def sum_by_cluster(X: Matrix, keep: NDArray[np.bool_], centroids: FloatArray, total: ClusterSums) -> ClusterSums:
+    """Do the work of one exact pass on the next rows of a span: assign each to its centroid, add to the total.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_rows, n_features)
+    keep : ndarray of shape (n_rows,)
+        False for rows that don't count.
+    centroids : ndarray of shape (n_clusters, n_features)
+    total : ClusterSums
+        Of the rows before these; tiles are added one by one, so batch ends leave no trace.
+    """
+    near = centroids.astype(np.float32)
+    for tile in tiles(len(X)):
+        rows = X[tile][keep[tile]]
+        ids, _ = _nearest_ids(rows, near)
+        counts = np.bincount(ids, minlength=len(centroids))
+        sums = _indicator(ids, len(centroids)) @ rows.astype(np.float64)
+        total = total.merge(ClusterSums(counts, sums, float(np.square(rows - near[ids]).sum(dtype=np.float64))))
+    return total
+
+
+def summarise(
+    X: Matrix, keep: NDArray[np.bool_], nearest: Nearest, centroids: FloatArray, total: ClusterSummary
+) -> ClusterSummary:
+    """Add the next assigned rows of a span to a summary by cluster.
+
+    Deviations are taken from the centroid, close to the mean, so one pass loses no digits.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_rows, n_features)
+    keep : ndarray of shape (n_rows,)
+        False for rows that don't count.
+    nearest : Nearest
+        What `find_nearest` found for these rows.
+    centroids : ndarray of shape (n_clusters, n_features)
+    total : ClusterSummary
+        Of the rows before these; tiles are merged one by one, so batch ends leave no trace.
+    """
+    n_clusters = len(centroids)
+    for tile in tiles(len(X)):
+        ids = nearest.cluster_ids[tile][keep[tile]]
+        indicator = _indicator(ids, n_clusters)
+        deviation = X[tile][keep[tile]] - centroids[ids]
+        rows = np.bincount(ids, minlength=n_clusters)
+        shift = (indicator @ deviation) / np.maximum(rows, 1)[:, None]
+        squares = indicator @ np.square(deviation)
+        part = ClusterSummary(
+            rows,
+            np.where(rows[:, None] > 0, centroids + shift, 0.0),
+            np.maximum(squares - shift * shift * rows[:, None], 0.0),
+            squares.sum(axis=1),
+            count_distances(ids, nearest.distances[tile][keep[tile]], n_clusters),
+        )
+        total = total.merge(part)
+    return total
+
+
+def add_squares(distances: Matrix, keep: NDArray[np.bool_], total: float) -> float:
+    """Add the squared distances of the next rows of a span, tile by tile."""
+    for tile in tiles(len(distances)):
+        total += float(np.square(distances[tile][keep[tile]], dtype=np.float64).sum())
+    return total
+
+
+@dataclass(frozen=True)
+class SampleFit:
+    """Centroids settled on a sample.
+
+    Attributes
+    ----------
+    centroids : ndarray of shape (n_clusters, n_features)
+    rows : ndarray of shape (n_clusters,)
+        Sampled rows of each.
+    inertia : float
+        Of the sample, total.
+    """
+
+    centroids: FloatArray
+    rows: IntArray
+    inertia: float
+
+
+def search_centroids(X: Matrix, n_clusters: int, *, n_init: int, seed: int, n_workers: int = 1) -> SampleFit:
+    """Search for the best start centroids on the sample: k-means++ and Lloyd, `n_init` times, the lowest inertia wins.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_sample, n_features)
+    n_clusters, n_init, seed : int
+    n_workers : int
+        Threads over the restarts; each is seeded by itself, so the number changes nothing.
+
+    Raises
+    ------
+    TooFewRowsError
+        If the sample has fewer distinct rows than n_clusters.
+
+    References
+    ----------
+    D. Arthur, S. Vassilvitskii (2007), k-means++: the advantages of careful seeding, SODA, 1027-1035.
+    """
+    check_distinct_rows(X, n_clusters)
+    seeds = np.random.SeedSequence(seed).generate_state(n_init)
+    with ThreadPoolExecutor(n_workers) as pool:
+        fits = pool.map(lambda one: _fit_lloyd(X, n_clusters, "k-means++", int(one)), seeds)
+        return min(fits, key=lambda fit: fit.inertia)
+
+
+def polish_centroids(X: Matrix, centroids: FloatArray) -> SampleFit:
+    """Run Lloyd on the sample from given centroids to its fixed point."""
+    return _fit_lloyd(X, len(centroids), centroids.astype(np.float32), 0)
+
+
+def check_distinct_rows(X: Matrix, n_clusters: int) -> None:
+    """Refuse to look for more segments than there are distinct rows.
+
+    Raises
+    ------
+    TooFewRowsError
+    """
+    if len(X) < n_clusters:
+        msg = f"{len(X)} usable rows; expected at least n_clusters={n_clusters}"
+        raise TooFewRowsError(msg)
+    seen: set[bytes] = set()
+    for row in X:  # ends at the first n_clusters distinct rows, almost always at once
+        seen.add((row + 0.0).tobytes())
+        if len(seen) == n_clusters:
+            return
+    msg = f"only {len(seen)} distinct rows among {len(X)} sampled; expected at least n_clusters={n_clusters}"
+    raise TooFewRowsError(msg)
+
+
+def start_minibatch(start: SampleFit, *, seed: int) -> "MiniBatchKMeans":
+    """Make the estimator whose `partial_fit` the stream goes through.
+
+    The start centroids are its first step, each with the weight of the sampled rows it stands for. Without that the
+    first batch would replace them by the means of a handful of rows, and the search would have been for nothing.
+    """
+    from sklearn.cluster import MiniBatchKMeans
+
+    centroids = start.centroids.astype(np.float32)
+    # reassignment_ratio=0: the default throws small clusters away at random, at every step.
+    model = MiniBatchKMeans(
+        len(centroids), init=centroids, n_init=1, reassignment_ratio=0.0, compute_labels=False, random_state=seed
+    )
+    return model.partial_fit(centroids, sample_weight=start.rows.astype(np.float32))
+
+
+def stream_minibatches(model: "MiniBatchKMeans", matrices: Iterable[Matrix], *, batch_size: int, tol: float) -> int:
+    """Run `partial_fit` over a stream, in steps of exactly `batch_size` rows.
+
+    Parameters
+    ----------
+    model : MiniBatchKMeans
+        From `start_minibatch`; moved in place.
+    matrices : iterable of ndarray of shape (any, n_features)
+        Cut again across their ends, so their sizes don't matter; the last step takes what is left.
+    tol : float
+        Ends early once no centroid moved farther than this in 64 steps (scaled units).
+
+    Returns
+    -------
+    int
+        Rows used, fewer than all if it ended early.
+
+    References
+    ----------
+    D. Sculley (2010), Web-scale k-means clustering, WWW, 1177-1178.
+    """
+    n_rows, before = 0, model.cluster_centers_.copy()
+    for step, X in enumerate(_exact_batches(matrices, batch_size), start=1):
+        model.partial_fit(X)
+        n_rows += len(X)
+        if step % _CHECK_EVERY == 0:
+            if largest_move(before, model.cluster_centers_) < tol:
+                break
+            before = model.cluster_centers_.copy()
+    return n_rows
+
+
+def move_centroids(centroids: FloatArray, counts: IntArray, sums: FloatArray, sample: Matrix) -> FloatArray:
+    """End an exact pass: each centroid becomes the mean of its rows.
+
+    An empty one is put where the fit is worst: on the sampled row farthest from every other centroid, the next empty
+    one on the farthest after that.
+
+    Parameters
+    ----------
+    centroids, sums : ndarray of shape (n_clusters, n_features)
+    counts : ndarray of shape (n_clusters,)
+    sample : ndarray of shape (n_sample, n_features)
+    """
+    moved = np.where(counts[:, None] > 0, sums / np.maximum(counts, 1)[:, None], centroids)
+    for i in np.flatnonzero(counts == 0):
+        others = moved[(counts > 0) | (np.arange(len(moved)) < i)]
+        moved[i] = sample[find_nearest(sample, others).distances.argmax()]
+    return moved
+
+
+def largest_move(before: NDArray[np.floating], after: NDArray[np.floating]) -> float:
+    """Measure how far the centroid that moved most has moved, in scaled units."""
+    return float(np.sqrt(np.square(after - before).sum(axis=1)).max())
+
+
+def tiles(n_rows: int) -> Iterator[slice]:
+    """Cut rows into the pieces in which everything is computed."""
+    return (slice(start, min(start + TILE_ROWS, n_rows)) for start in range(0, n_rows, TILE_ROWS))
+
+
+def _exact_batches(matrices: Iterable[Matrix], batch_size: int) -> Iterator[Matrix]:
+    held: list[Matrix] = []
+    n_held = 0
+    for matrix in matrices:
+        rest = matrix
+        while n_held + len(rest) >= batch_size:
+            take = batch_size - n_held
+            yield np.concatenate([*held, rest[:take]])
+            held, n_held, rest = [], 0, rest[take:]
+        if len(rest):
+            held.append(rest)
+            n_held += len(rest)
+    if n_held:
+        yield np.concatenate(held)
+
+
+def _nearest_ids(X: Matrix, centroids: Matrix) -> tuple[IntArray, Matrix]:
+    scores = X @ (-2.0 * centroids.T)
+    scores += np.square(centroids).sum(axis=1)
+    return scores.argmin(axis=1), scores
+
+
+def _distances(X: Matrix, targets: Matrix) -> Matrix:
+    difference = X - targets
+    return np.asarray(np.sqrt(np.einsum("ij,ij->i", difference, difference)))
+
+
+def _indicator(cluster_ids: NDArray[np.integer], n_clusters: int) -> scipy.sparse.csc_array:
+    """Build the (n_clusters, n_rows) matrix whose product with rows is their sum by cluster, in row order."""
+    n_rows = len(cluster_ids)
+    return scipy.sparse.csc_array((np.ones(n_rows), cluster_ids, np.arange(n_rows + 1)), shape=(n_clusters, n_rows))
+
+
+def _fit_lloyd(X: Matrix, n_clusters: int, init: str | Matrix, seed: int) -> SampleFit:
+    from sklearn.cluster import KMeans
+
+    fit = KMeans(n_clusters, init=init, n_init=1, max_iter=_SEARCH_ITERATIONS, random_state=seed, copy_x=True).fit(X)
+    rows = np.bincount(fit.labels_, minlength=n_clusters)
+    return SampleFit(fit.cluster_centers_.astype(np.float64), rows, float(fit.inertia_))

@@ -1,0 +1,388 @@
+"""Two summaries and thresholds become a drift report: how sizes, centroids, spread and features moved.
+
+Every figure is exact over all rows, in the scaled units of the baseline unless its name says otherwise. `compare` is
+the whole of it; the functions below it are the measures, one each.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.distance import jensenshannon
+from scipy.stats import chi2_contingency
+
+from kmstream.config import DriftConfig, Threshold
+from kmstream.summary import ClusterSummary
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+SEVERITIES = ("ok", "warn", "alert")
+STANDARD_ERRORS = 3.0  # a shift within this many is taken for noise
+OUTLIER_QUANTILE = 0.99
+
+
+@dataclass(frozen=True)
+class Observed:
+    """One side of a comparison: the rows of a window, or those a model was fitted on.
+
+    Attributes
+    ----------
+    labels : tuple of str
+        Per cluster of `summary`.
+    summary : ClusterSummary
+    original : ndarray of shape (n_clusters, n_features)
+        Means of the clusters in original units.
+    bins : ndarray of shape (n_numeric, n_bins + 1)
+        Rows per frozen bin of each numeric feature; the last column counts missing values.
+    outliers : ndarray of shape (n_clusters,), optional
+        Rows beyond the reference's 99 % distance of their segment; the reference itself has none counted.
+    """
+
+    labels: tuple[str, ...]
+    summary: ClusterSummary
+    original: FloatArray
+    bins: IntArray
+    outliers: IntArray | None = None
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One measure at or above a threshold."""
+
+    measure: str
+    label: str | None
+    feature: str | None
+    value: float
+    threshold: float
+    severity: str
+    text: str
+
+
+@dataclass(frozen=True)
+class DriftReport:
+    """What `drift.json` holds, but for names and versions."""
+
+    severity: str
+    reasons: tuple[Reason, ...]
+    totals: dict[str, Any]
+    segments: tuple[dict[str, Any], ...]
+    features: tuple[dict[str, Any], ...]
+    against_baseline: dict[str, Any] | None = None
+    migration: dict[str, Any] | None = None
+    ari: float | None = None
+
+    def to_json(self, *, name: str, reference: str | None, current: str) -> dict[str, Any]:
+        """Give the content of drift.json; `reference` and `current` say what was compared, a version or a run."""
+        head = {"schema_version": 1, "name": name, "reference": reference, "current": current}
+        body = {one.name: getattr(self, one.name) for one in fields(self)}
+        return head | body | {"reasons": [asdict(reason) for reason in self.reasons]}
+
+
+def compare(
+    reference: Observed | None, current: Observed, thresholds: DriftConfig, feature_names: Sequence[str]
+) -> DriftReport:
+    """Compare the current rows with the reference.
+
+    Parameters
+    ----------
+    reference : Observed or None
+        None for a first version: there is nothing to drift from.
+    current : Observed
+        In the same scaled space as the reference.
+    thresholds : DriftConfig
+    feature_names : sequence of str
+        Names of the n_features columns.
+    """
+    if reference is None:
+        return _describe_first(current, feature_names)
+    labels = [*current.labels, *(label for label in reference.labels if label not in current.labels)]
+    r, c = _align(reference, labels), _align(current, labels)
+    segments = [_compare_segment(r, c, i, feature_names) for i in range(len(labels))]
+    for segment in segments:
+        known, there = segment["cluster_label"] in reference.labels, segment["cluster_label"] in current.labels
+        segment["status"] = "kept" if known and there else "emerged" if there else "retired"
+    features = _compare_features(reference, current, r, c, feature_names)
+    shifts = [s["centroid_shift_radii"] for s in segments if s["centroid_shift_radii"] is not None]
+    _, p_value, cramers_v = share_chi2(r.rows, c.rows)
+    totals = {
+        "rows": current.summary.n_rows,
+        "reference_rows": reference.summary.n_rows,
+        "share_psi": psi(r.rows, c.rows),
+        "share_js": share_js(r.rows, c.rows),
+        "share_chi2_p": p_value,
+        "share_cramers_v": cramers_v,
+        "share_change": float(np.abs(c.shares - r.shares).max()),
+        "centroid_shift_radii": max(shifts, default=None),
+        "inertia_ratio": _ratio(c.sse.sum(), c.rows.sum(), r.sse.sum(), r.rows.sum()),
+        "outlier_share": float(c.outliers.sum() / max(c.rows.sum(), 1)),
+        "feature_psi": max((f["psi"] for f in features), default=0.0),
+    }
+    reasons = _find_reasons(totals, segments, features, thresholds)
+    severity = max((reason.severity for reason in reasons), key=SEVERITIES.index, default="ok")
+    return DriftReport(severity, tuple(reasons), totals, tuple(segments), tuple(features))
+
+
+def add_migration(
+    report: DriftReport,
+    migration: IntArray,
+    labels_from: Sequence[str],
+    labels_to: Sequence[str],
+    status: Mapping[str, str],
+    ari: float,
+) -> DriftReport:
+    """Add to a report what the table old label x new label tells: the life cycle of each segment."""
+    segments = tuple(one | {"status": status.get(one["cluster_label"], one["status"])} for one in report.segments)
+    table = {"labels_from": list(labels_from), "labels_to": list(labels_to), "rows": migration.tolist()}
+    return replace(report, segments=segments, migration=table, ari=ari)
+
+
+def psi(reference_rows: NDArray[np.number], current_rows: NDArray[np.number]) -> float:
+    """Measure the population stability index of two rows of counts, each count smoothed by half a row.
+
+    Examples
+    --------
+    >>> psi(np.array([50, 50]), np.array([50, 50]))
+    0.0
+    >>> round(psi(np.array([5000, 5000]), np.array([7000, 3000])), 3)
+    0.169
+    """
+    half = 0.5 * len(reference_rows)
+    p_r = (reference_rows + 0.5) / (reference_rows.sum() + half)
+    p_c = (current_rows + 0.5) / (current_rows.sum() + half)
+    return max(0.0, float(((p_c - p_r) * np.log(p_c / p_r)).sum()))
+
+
+def share_js(reference_rows: NDArray[np.number], current_rows: NDArray[np.number]) -> float:
+    """Measure the Jensen-Shannon distance of two rows of counts, base 2: 0 = equal, 1 = nothing in common.
+
+    Examples
+    --------
+    >>> share_js(np.array([1, 0]), np.array([0, 1]))
+    1.0
+    """
+    if not reference_rows.sum() or not current_rows.sum():
+        return 0.0
+    distance = float(jensenshannon(reference_rows.astype(np.float64), current_rows.astype(np.float64), base=2))
+    return 0.0 if np.isnan(distance) else distance  # rounding below 0 under its root
+
+
+def share_chi2(reference_rows: NDArray[np.number], current_rows: NDArray[np.number]) -> tuple[float, float, float]:
+    """Test two rows of counts for equal shares.
+
+    Returns
+    -------
+    chi2, p, cramers_v : float
+        V is the size of the effect (0..1); p alone is always small on large data.
+    """
+    table = np.stack([reference_rows, current_rows])
+    table = table[:, table.sum(axis=0) > 0]
+    if table.shape[1] < 2 or not table.sum(axis=1).all():
+        return 0.0, 1.0, 0.0
+    found = chi2_contingency(table, correction=False)
+    return float(found.statistic), float(found.pvalue), float(np.sqrt(found.statistic / table.sum()))
+
+
+@dataclass(frozen=True)
+class _Aligned:
+    """One side with its clusters in the order of the labels of both; zero rows where it has none."""
+
+    labels: Sequence[str]
+    rows: IntArray
+    shares: FloatArray
+    mean: FloatArray
+    original: FloatArray
+    sse: FloatArray
+    outliers: IntArray
+    sd: FloatArray
+
+
+def _align(side: Observed, labels: Sequence[str]) -> _Aligned:
+    summary = side.summary
+    at = np.array([side.labels.index(label) if label in side.labels else -1 for label in labels])
+
+    def pick(values: NDArray[Any]) -> NDArray[Any]:
+        return np.where((at >= 0).reshape(-1, *[1] * (values.ndim - 1)), values[at], 0)
+
+    grand_mean = summary.shares @ summary.mean
+    spread = summary.m2.sum(axis=0) + summary.rows @ np.square(summary.mean - grand_mean)
+    return _Aligned(
+        labels,
+        pick(summary.rows),
+        pick(summary.shares),
+        pick(summary.mean),
+        pick(side.original),
+        pick(summary.sse),
+        pick(np.zeros_like(summary.rows) if side.outliers is None else side.outliers),
+        np.sqrt(spread / max(summary.n_rows, 1)),
+    )
+
+
+def _compare_segment(r: _Aligned, c: _Aligned, i: int, feature_names: Sequence[str]) -> dict[str, Any]:
+    n_r, n_c = int(r.rows[i]), int(c.rows[i])
+    segment: dict[str, Any] = {
+        "cluster_label": r.labels[i],
+        "status": "kept",
+        "rows": n_c,
+        "share": float(c.shares[i]),
+        "reference_share": float(r.shares[i]),
+        "centroid_shift": None,
+        "centroid_shift_radii": None,
+        "standard_errors": None,
+        "inertia_ratio": None,
+        "outlier_share": float(c.outliers[i] / n_c) if n_c else None,
+        "centroid": _by_feature(feature_names, c.original[i] if n_c else r.original[i]),
+        "moved_most": [],
+    }
+    if not n_r or not n_c:
+        return segment
+    shift = float(np.linalg.norm(c.mean[i] - r.mean[i]))
+    radius = float(np.sqrt(r.sse[i] / n_r))
+    standard_error = radius * np.sqrt(1 / n_c + 1 / n_r)
+    in_sd = (c.mean[i] - r.mean[i]) / np.where(r.sd > 0, r.sd, 1.0)
+    segment |= {
+        "centroid_shift": shift,
+        # A segment of equal rows has no radius; its shift is then told in scaled units.
+        "centroid_shift_radii": shift / radius if radius > 0 else shift,
+        "standard_errors": float(shift / standard_error) if standard_error > 0 else None,
+        "inertia_ratio": _ratio(c.sse[i], n_c, r.sse[i], n_r),
+        "moved_most": [
+            {
+                "feature": feature_names[j],
+                "from": float(r.original[i, j]),
+                "to": float(c.original[i, j]),
+                "in_sd": float(in_sd[j]),
+            }
+            for j in np.argsort(-np.abs(in_sd), kind="stable")[:3]
+            if in_sd[j] != 0
+        ],
+    }
+    return segment
+
+
+def _compare_features(
+    reference: Observed, current: Observed, r: _Aligned, c: _Aligned, feature_names: Sequence[str]
+) -> list[dict[str, Any]]:
+    # Where one side has no rows its mean is taken from the other: all of its effect is then one of the mix.
+    mean_r = np.where(r.rows[:, None] > 0, r.mean, c.mean)
+    mean_c = np.where(c.rows[:, None] > 0, c.mean, mean_r)
+    mix = (c.shares - r.shares) @ mean_r
+    within = c.shares @ (mean_c - mean_r)
+    mean_from, mean_to = r.shares @ mean_r, c.shares @ mean_c
+    n_r, n_c = int(r.rows.sum()), int(c.rows.sum())
+    features = []
+    for j, name in enumerate(feature_names):
+        if j < len(current.bins):
+            value = psi(reference.bins[j], current.bins[j])
+        else:  # a one-hot column: its mean is the share of rows in this category
+            value = psi(*(np.array([n * m, n * (1 - m)]) for n, m in ((n_r, mean_from[j]), (n_c, mean_to[j]))))
+        features.append(
+            {
+                "feature": name,
+                "psi": value,
+                "mean_from": float(mean_from[j]),
+                "mean_to": float(mean_to[j]),
+                "mix_effect": float(mix[j]),
+                "within_effect": float(within[j]),
+            }
+        )
+    return features
+
+
+def _find_reasons(
+    totals: Mapping[str, Any],
+    segments: Sequence[Mapping[str, Any]],
+    features: Sequence[Mapping[str, Any]],
+    thresholds: DriftConfig,
+) -> list[Reason]:
+    found: list[Reason] = []
+
+    def judge(
+        measure: str, value: float | None, text: str, label: str | None = None, feature: str | None = None
+    ) -> None:
+        limits: Threshold = getattr(thresholds, measure)
+        if value is not None and value >= limits.warn:
+            severity, limit = ("alert", limits.alert) if value >= limits.alert else ("warn", limits.warn)
+            found.append(Reason(measure, label, feature, value, limit, severity, text))
+
+    judge("share_psi", totals["share_psi"], f"segment sizes moved: PSI {totals['share_psi']:.2f}")
+    judge(
+        "inertia_ratio",
+        totals["inertia_ratio"],
+        f"rows lie farther from their centroids: inertia per row is {totals['inertia_ratio'] or 0:.2f} x the reference",
+    )
+    judge(
+        "outlier_share",
+        totals["outlier_share"],
+        f"{totals['outlier_share']:.1%} of rows lie beyond the 99 % distance of their segment",
+    )
+    for segment in segments:
+        label, before, now = segment["cluster_label"], segment["reference_share"], segment["share"]
+        verb = "grew" if now > before else "shrank"
+        judge(
+            "share_change", abs(now - before), f"{label!r} {verb} from {before:.1%} to {now:.1%} of rows", label=label
+        )
+        errors = segment["standard_errors"]
+        if segment["moved_most"] and (errors is None or errors > STANDARD_ERRORS):
+            most = segment["moved_most"][0]
+            text = (
+                f"{label!r} moved by {segment['centroid_shift_radii']:.2f} of its radius, most in {most['feature']}: "
+                f"{most['from']:.4g} to {most['to']:.4g}"
+            )
+            judge("centroid_shift", segment["centroid_shift_radii"], text, label=label, feature=most["feature"])
+    for one in features:
+        judge(
+            "feature_psi",
+            one["psi"],
+            f"{one['feature']} is distributed otherwise: PSI {one['psi']:.2f}",
+            feature=one["feature"],
+        )
+    return sorted(
+        found, key=lambda reason: (-SEVERITIES.index(reason.severity), -reason.value / (reason.threshold or 1.0))
+    )
+
+
+def _describe_first(current: Observed, feature_names: Sequence[str]) -> DriftReport:
+    side = _align(current, current.labels)
+    segments = [
+        _compare_segment(side, side, i, feature_names)
+        | dict.fromkeys(
+            (
+                "reference_share",
+                "centroid_shift",
+                "centroid_shift_radii",
+                "standard_errors",
+                "inertia_ratio",
+                "outlier_share",
+            )
+        )
+        | {"status": "emerged", "moved_most": []}
+        for i in range(len(current.labels))
+    ]
+    means = current.summary.shares @ current.summary.mean
+    features = [
+        {
+            "feature": name,
+            "psi": None,
+            "mean_from": None,
+            "mean_to": float(mean),
+            "mix_effect": None,
+            "within_effect": None,
+        }
+        for name, mean in zip(feature_names, means, strict=True)
+    ]
+    return DriftReport("ok", (), {"rows": current.summary.n_rows}, tuple(segments), tuple(features))
+
+
+def _by_feature(feature_names: Sequence[str], values: FloatArray) -> dict[str, float]:
+    return {name: float(value) for name, value in zip(feature_names, values, strict=True)}
+
+
+def _ratio(sse_c: float, n_c: int, sse_r: float, n_r: int) -> float | None:
+    if not n_c or not n_r:
+        return None
+    if sse_r == 0:
+        return 1.0 if sse_c == 0 else None
+    return float((sse_c / n_c) / (sse_r / n_r))

@@ -1,0 +1,102 @@
+"""Run one function over many pieces of work: on threads here, or on the workers of a Dask cluster.
+
+Results come back in the order of the pieces whatever finishes first, and only a bounded window of pieces is under way,
+so memory does not grow with the dataset.
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Protocol, TypeVar
+
+from threadpoolctl import threadpool_limits
+
+from kmstream.config import EngineConfig
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Progress(Protocol):
+    """Who wants to know how far a run is."""
+
+    def start(self, stage: str, rows: int) -> None:
+        """Begin a stage of so many rows."""
+
+    def advance(self, rows: int) -> None:
+        """Note that so many rows of the stage are done."""
+
+
+class Silent:
+    """Progress that nobody watches."""
+
+    def start(self, stage: str, rows: int) -> None:
+        """Ignore the stage."""
+
+    def advance(self, rows: int) -> None:
+        """Ignore the rows."""
+
+
+def count_workers(config: EngineConfig) -> int:
+    """Give the number of threads a run uses: `engine.workers`, or every core this process may run on."""
+    return config.workers or len(os.sched_getaffinity(0))
+
+
+def single_threaded() -> AbstractContextManager[Any]:
+    """Hold BLAS and OpenMP to one thread: a product or sum split over threads may round differently each time."""
+    return threadpool_limits(1)  # type: ignore[no-any-return]
+
+
+def map_in_order(function: Callable[[Item], Result], items: Iterable[Item], config: EngineConfig) -> Iterator[Result]:
+    """Apply a function to every item, in parallel, and yield the results in the order of the items.
+
+    Parameters
+    ----------
+    function : callable
+        Reads its own data; with `engine.dask_address` it must pickle, and so must what it returns.
+    items : iterable
+    config : EngineConfig
+
+    Raises
+    ------
+    Exception
+        Whatever the function raised for the first item that failed; nothing new is started after it.
+    """
+    if config.dask_address:
+        with _dask_submit(config.dask_address) as (submit, n_workers):
+            yield from _in_order(submit, function, items, 2 * n_workers)
+    else:
+        with ThreadPoolExecutor(count_workers(config)) as pool:
+            yield from _in_order(pool.submit, function, items, 2 * count_workers(config))
+
+
+def _in_order(
+    submit: Callable[..., Any], function: Callable[[Item], Result], items: Iterable[Item], window: int
+) -> Iterator[Result]:
+    under_way: deque[Future[Result]] = deque()
+    try:
+        for item in items:
+            under_way.append(submit(function, item))
+            if len(under_way) >= window:
+                yield under_way.popleft().result()
+        while under_way:
+            yield under_way.popleft().result()
+    finally:
+        for future in under_way:
+            future.cancel()
+
+
+@contextmanager
+def _dask_submit(address: str) -> Iterator[tuple[Callable[..., Any], int]]:
+    from distributed import Client
+
+    with Client(address) as client:  # type: ignore[no-untyped-call]
+        n_workers = sum(client.nthreads().values())
+        yield lambda function, item: client.submit(_run_alone, function, item, pure=False), n_workers
+
+
+def _run_alone(function: Callable[[Item], Result], item: Item) -> Result:
+    with single_threaded():
+        return function(item)

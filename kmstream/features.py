@@ -1,0 +1,386 @@
+"""Columns become a matrix: log1p, one-hot, missing values, scaling, and the way back to original units.
+
+A numeric value goes through `log1p` (if named) and then ``(value - center) / scale``; a categorical value becomes one
+column per category known at the baseline (1 where it is that category), unscaled. `Scaling` holds every number that was
+learnt from data, and is frozen at the baseline so that centroids of all versions live in one space.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from kmstream.config import FeaturesConfig
+from kmstream.errors import InvalidFeatureError, TooFewRowsError
+from kmstream.summary import ColumnSummary
+
+FloatArray = NDArray[np.float64]
+TILE_ROWS = 4096  # rows scaled, measured and summed at once: fits the cache, and fixes the order of every sum
+MAX_CATEGORIES = 100
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """What turns feature columns into a matrix, learnt once at the baseline.
+
+    Attributes
+    ----------
+    center, scale, fill : ndarray of shape (n_numeric,)
+        Per numeric feature, after log1p: what is subtracted, what is divided by, and what a missing value becomes
+        under `on_missing = mean | median`.
+    edges : ndarray of shape (n_numeric, n_bins - 1)
+        Inner edges of the bins in which feature drift is counted: quantiles of the baseline sample, after log1p.
+    categories : tuple of tuple of str
+        Per categorical feature, the values that have a column of their own, sorted.
+    """
+
+    center: FloatArray
+    scale: FloatArray
+    fill: FloatArray
+    edges: FloatArray
+    categories: tuple[tuple[str, ...], ...] = ()
+
+    @property
+    def n_features(self) -> int:
+        """Columns of the matrix: numeric features plus one per known category."""
+        return len(self.center) + sum(map(len, self.categories))
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One batch as a matrix.
+
+    Attributes
+    ----------
+    X : ndarray of shape (n_rows, n_features), float32
+        Scaled units. Rows that are not kept hold zeros where values are missing.
+    keep : ndarray of shape (n_rows,), bool
+        False for a row that can't be assigned.
+    skipped : dict of str to int
+        Rows not kept by reason; the first reason of a row counts, so they add up.
+    bins : ndarray of shape (n_numeric, n_bins + 1), int64
+        Rows of the batch per bin of feature drift; the last column counts missing values.
+    unseen : dict of str to int
+        Rows per categorical feature with a value unknown at the baseline.
+    """
+
+    X: NDArray[np.float32]
+    keep: NDArray[np.bool_]
+    skipped: dict[str, int]
+    bins: NDArray[np.int64]
+    unseen: dict[str, int]
+
+
+def encoded_names(features: FeaturesConfig, scaling: Scaling) -> tuple[str, ...]:
+    """Name the columns of the matrix: a numeric feature by its name, a category as "feature=value"."""
+    one_hot = (
+        f"{name}={value}"
+        for name, values in zip(features.categorical, scaling.categories, strict=True)
+        for value in values
+    )
+    return (*features.numeric, *one_hot)
+
+
+def is_numeric(kind: pa.DataType) -> bool:
+    """Whether a column of this Arrow type can be a numeric feature; a `null` column is all missing."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return bool(
+        pa.types.is_integer(kind)
+        or pa.types.is_floating(kind)
+        or pa.types.is_decimal(kind)
+        or pa.types.is_boolean(kind)
+        or pa.types.is_null(kind)
+    )
+
+
+def is_categorical(kind: pa.DataType) -> bool:
+    """Whether a column of this Arrow type can be a categorical feature."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    return bool(text or pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_null(kind))
+
+
+@dataclass(frozen=True)
+class FeatureValues:
+    """The feature columns of a batch, before scaling.
+
+    Attributes
+    ----------
+    numeric : ndarray of shape (n_numeric, n_rows)
+        After log1p; NaN where the value can't be used.
+    texts : dict of str to pyarrow.Array
+        Categorical features as strings, null where missing.
+    unusable : dict of str to ndarray of shape (n_rows,)
+        Per reason ("monetary: missing") the rows it holds for; only reasons that occur.
+    """
+
+    numeric: FloatArray
+    texts: dict[str, pa.Array]
+    unusable: dict[str, NDArray[np.bool_]]
+
+
+def take_values(batch: pa.Table, features: FeaturesConfig) -> FeatureValues:
+    """Take the features out of a batch: as numbers, log1p applied, and as strings.
+
+    Parameters
+    ----------
+    batch : pyarrow.Table
+        Holds every feature column, in a type that `is_numeric` or `is_categorical` accepts.
+    features : FeaturesConfig
+    """
+    numeric = np.empty((len(features.numeric), batch.num_rows))
+    texts: dict[str, pa.Array] = {}
+    unusable: dict[str, NDArray[np.bool_]] = {}
+    for row, name in zip(numeric, features.numeric, strict=True):
+        row[:] = to_float64(batch.column(name))
+        finite = np.isfinite(row)
+        if not finite.all():
+            unusable[f"{name}: missing"] = ~finite
+            row[~finite] = np.nan
+        if name in features.log1p:
+            undefined = row <= -1.0
+            if undefined.any():
+                unusable[f"{name}: log1p of a value <= -1"] = undefined
+                row[undefined] = np.nan
+            np.log1p(row, out=row)
+    for name in features.categorical:
+        texts[name] = to_strings(batch.column(name))
+        if texts[name].null_count:
+            unusable[f"{name}: missing"] = np.asarray(texts[name].is_null())
+    return FeatureValues(numeric, texts, unusable)
+
+
+def take_columns(batch: pa.Table, features: FeaturesConfig, rows: NDArray[np.int64]) -> pa.Table:
+    """Take rows of the feature columns in original units, as float64 and string whatever their types in the file."""
+    chosen = batch.take(pa.array(rows))
+    numeric = {name: pa.array(to_float64(chosen.column(name)), from_pandas=True) for name in features.numeric}
+    return pa.table(numeric | {name: to_strings(chosen.column(name)) for name in features.categorical})
+
+
+def encode(batch: pa.Table, features: FeaturesConfig, scaling: Scaling) -> Encoded:
+    """Turn a batch of rows into a matrix in scaled units; files and single records go the same way.
+
+    Parameters
+    ----------
+    batch : pyarrow.Table
+        Holds every feature column.
+    features : FeaturesConfig
+    scaling : Scaling
+
+    Raises
+    ------
+    InvalidFeatureError
+        Under `on_missing = "error"`, if a value is missing or has no log1p. Its `first_row` is the row in the batch.
+    """
+    n_rows, n_numeric = batch.num_rows, len(features.numeric)
+    values = take_values(batch, features)
+    keep, skipped = apply_missing_policy(values.unusable, n_rows, features)
+    numeric = values.numeric
+    if values.unusable:
+        numeric = np.where(np.isnan(numeric), scaling.fill[:, None], numeric)
+    X = np.zeros((n_rows, scaling.n_features), dtype=np.float32)
+    for start in range(0, n_rows, TILE_ROWS):  # transposing tile by tile stays in the cache
+        tile = slice(start, start + TILE_ROWS)
+        X[tile, :n_numeric] = ((numeric[:, tile] - scaling.center[:, None]) / scaling.scale[:, None]).T
+    unseen: dict[str, int] = {}
+    first_column = n_numeric
+    for name, categories in zip(features.categorical, scaling.categories, strict=True):
+        texts = values.texts[name]
+        codes = pc.index_in(texts, value_set=pa.array(categories, pa.string()), skip_nulls=True)
+        X[np.flatnonzero(codes.is_valid()), first_column + np.asarray(codes.drop_null())] = 1.0
+        if n_unseen := codes.null_count - texts.null_count:
+            unseen[name] = n_unseen
+        first_column += len(categories)
+    return Encoded(X, keep, skipped, count_bins(values.numeric, scaling.edges), unseen)
+
+
+def count_bins(values: FloatArray, edges: FloatArray) -> NDArray[np.int64]:
+    """Count values per bin, exactly; a value equal to an edge belongs to the bin above it.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_numeric, n_rows)
+        NaN where missing.
+    edges : ndarray of shape (n_numeric, n_bins - 1)
+        Ascending per feature.
+
+    Returns
+    -------
+    ndarray of shape (n_numeric, n_bins + 1)
+        The last column counts missing values.
+
+    Examples
+    --------
+    >>> count_bins(np.array([[1.0, 2.0, 3.0, np.nan]]), np.array([[2.0, 2.5]])).tolist()
+    [[1, 1, 1, 1]]
+    """
+    counts = np.zeros((len(values), edges.shape[1] + 2), dtype=np.int64)
+    for j, row in enumerate(values):
+        n_usable = len(row) - np.count_nonzero(np.isnan(row))
+        below = [0, *(int(np.count_nonzero(row < edge)) for edge in edges[j]), n_usable]
+        counts[j, :-1] = np.diff(np.array(below))
+        counts[j, -1] = len(row) - n_usable
+    return counts
+
+
+def apply_missing_policy(
+    unusable: Mapping[str, NDArray[np.bool_]], n_rows: int, features: FeaturesConfig
+) -> tuple[NDArray[np.bool_], dict[str, int]]:
+    """Decide which rows stay: all of them, those without an unusable value (skip), or none (error).
+
+    Returns
+    -------
+    keep : ndarray of shape (n_rows,), bool
+    skipped : dict of str to int
+        Rows that don't stay, by the first reason that holds for them.
+
+    Raises
+    ------
+    InvalidFeatureError
+        Under `on_missing = "error"`, if any value is unusable.
+    """
+    keep = np.ones(n_rows, dtype=np.bool_)
+    skipped: dict[str, int] = {}
+    for reason, rows in unusable.items():
+        if features.on_missing == "error":
+            name, _, what = reason.rpartition(": ")
+            observed = "is missing" if what == "missing" else "is <= -1, which has no log1p,"
+            error = InvalidFeatureError(
+                f"feature {name!r} {observed} in {int(rows.sum())} of {n_rows} rows; k-means needs finite numbers"
+            )
+            error.first_row = int(rows.argmax())
+            raise error
+        if features.on_missing == "skip":
+            if count := int((rows & keep).sum()):
+                skipped[reason] = count
+            keep &= ~rows
+    return keep, skipped
+
+
+def learn_scaling(
+    features: FeaturesConfig,
+    columns: ColumnSummary,
+    sample: FloatArray,
+    category_counts: Mapping[str, Mapping[str, int]],
+    *,
+    n_bins: int = 10,
+) -> Scaling:
+    """Freeze center, scale, fill values, bins and categories from what the scan found.
+
+    Parameters
+    ----------
+    features : FeaturesConfig
+    columns : ColumnSummary
+        Exact moments of the numeric features after log1p, over all rows that count.
+    sample : ndarray of shape (n_numeric, n_sample)
+        Sampled values after log1p, NaN where missing; quantiles come from here.
+    category_counts : mapping of str to mapping of str to int
+        Rows per value of each categorical feature.
+    n_bins : int
+        Bins of feature drift.
+
+    Raises
+    ------
+    TooFewRowsError
+        If a numeric feature has no usable value at all.
+    InvalidFeatureError
+        If a categorical feature has more than 100 values.
+    """
+    for name, count, missing in zip(features.numeric, columns.n, columns.missing, strict=True):
+        if count == 0:
+            msg = f"feature {name!r} has no usable value in {missing} rows; expected at least one number"
+            raise TooFewRowsError(msg)
+    for name, counts in category_counts.items():
+        if len(counts) > MAX_CATEGORIES:
+            error = InvalidFeatureError(
+                f"categorical feature {name!r} has {len(counts)} values; at most {MAX_CATEGORIES} get a column each"
+            )
+            error.add_note("Group the rare values, or leave the column out of features.categorical.")
+            raise error
+    if sample.shape[0]:
+        low, median, high, *_ = quantiles = _quantiles(sample, [0.25, 0.5, 0.75, *np.arange(1, n_bins) / n_bins])
+        edges = np.ascontiguousarray(quantiles[3:].T)
+    else:
+        low = median = high = np.empty(0)
+        edges = np.empty((0, n_bins - 1))
+    center, scale = {
+        "standard": (columns.mean, np.sqrt(columns.variance)),
+        "minmax": (columns.low, columns.high - columns.low),
+        "robust": (median, high - low),
+        "none": (np.zeros_like(columns.mean), np.ones_like(columns.mean)),
+    }[features.scaling]
+    # A constant feature, or one whose spread is rounding noise, carries nothing: dividing by 1 keeps it at zero.
+    flat = scale <= 10 * np.finfo(np.float64).eps * np.maximum(np.abs(columns.low), np.abs(columns.high))
+    return Scaling(
+        center=np.asarray(center, dtype=np.float64),
+        scale=np.where(flat, 1.0, scale),
+        fill=median if features.on_missing == "median" else columns.mean.copy(),
+        edges=edges,
+        categories=tuple(tuple(sorted(category_counts.get(name, {}))) for name in features.categorical),
+    )
+
+
+def to_original_units(X: NDArray[np.floating], features: FeaturesConfig, scaling: Scaling) -> FloatArray:
+    """Undo scaling and log1p, so that people see centroids in the units of their columns.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_rows, n_features)
+        Scaled units. A one-hot column is a share of rows and stays as it is.
+
+    Returns
+    -------
+    ndarray of shape (n_rows, n_features)
+    """
+    n_numeric = len(features.numeric)
+    original = np.array(X, dtype=np.float64)
+    original[:, :n_numeric] = original[:, :n_numeric] * scaling.scale + scaling.center
+    for column, name in enumerate(features.numeric):
+        if name in features.log1p:
+            original[:, column] = np.expm1(original[:, column])
+    return original
+
+
+def to_scaled_units(original: FloatArray, features: FeaturesConfig, scaling: Scaling) -> FloatArray:
+    """Inverse of `to_original_units`: takes centroids of one baseline into the space of another."""
+    n_numeric = len(features.numeric)
+    X = np.array(original, dtype=np.float64)
+    for column, name in enumerate(features.numeric):
+        if name in features.log1p:
+            X[:, column] = np.log1p(X[:, column])
+    X[:, :n_numeric] = (X[:, :n_numeric] - scaling.center) / scaling.scale
+    return X
+
+
+def _quantiles(sample: FloatArray, q: list[float]) -> FloatArray:
+    """Quantiles per feature, missing values left out; shape (len(q), n_numeric)."""
+    return np.stack(
+        [np.quantile(row[~np.isnan(row)], q) if (~np.isnan(row)).any() else np.full(len(q), np.nan) for row in sample],
+        axis=1,
+    )
+
+
+def to_float64(column: pa.ChunkedArray | pa.Array) -> FloatArray:
+    """Give a numeric column as float64, NaN where null; booleans are 0 and 1."""
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        column, kind = pc.cast(column, kind.value_type), kind.value_type
+    if pa.types.is_null(kind):
+        return np.full(len(column), np.nan)
+    if pa.types.is_boolean(kind):
+        column = pc.cast(column, pa.int8())
+    return np.asarray(pc.cast(column, pa.float64(), safe=False).to_numpy(zero_copy_only=False))
+
+
+def to_strings(column: pa.ChunkedArray | pa.Array) -> pa.Array:
+    """Give a categorical column as one array of strings."""
+    if isinstance(column, pa.ChunkedArray):
+        column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    return pc.cast(column, pa.string())

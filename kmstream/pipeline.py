@@ -1,0 +1,214 @@
+"""The verbs: everything kmstream does, each from its first read to its last write.
+
+    plan      footers only: rows, bytes, passes, memory
+    refresh   scan -> fit -> match -> assign -> compare -> gate -> publish    a new model version
+    score     assign -> compare                                               new or changed partitions
+
+What people do with versions afterwards (promote, rollback, rename) is in `versions`. The command line, the flows and
+the demo only call these.
+"""
+
+import glob
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import numpy as np
+
+from kmstream.assign import AssignJob, assign_dataset, count_migration
+from kmstream.assignments import (
+    find_pending,
+    fresh_folder,
+    mark_complete,
+    read_manifest,
+    refuse_overlap,
+    write_manifest,
+)
+from kmstream.clustering import ClusterModel
+from kmstream.config import Config, FeaturesConfig
+from kmstream.dataset import open_dataset
+from kmstream.drift import OUTLIER_QUANTILE
+from kmstream.engine import Progress, Silent, single_threaded
+from kmstream.errors import ConfigError
+from kmstream.features import Scaling, to_original_units, to_scaled_units
+from kmstream.fit import Fit, fit_centroids
+from kmstream.labels import LabelMatch, first_labels, match_by_overlap, match_labels
+from kmstream.plan import Plan, make_plan
+from kmstream.provenance import Stopwatch
+from kmstream.publish import Refit, finish_refit
+from kmstream.reporting import load_references
+from kmstream.results import RefreshResult, ScoreResult
+from kmstream.run import Run
+from kmstream.scan import make_scaling, scan_dataset
+from kmstream.scoring import finish_score, report_nothing_new
+from kmstream.store import ModelVersion, Store
+
+SILENT = Silent()
+
+
+def plan(config: Config, *, only: Sequence[str] = ()) -> Plan:
+    """Foretell what a refresh would read, hold in memory and write; no data page is read."""
+    return make_plan(config, open_dataset(config, only))
+
+
+def refresh(
+    config: Config,
+    *,
+    baseline: bool = False,
+    only: Sequence[str] = (),
+    progress: Progress = SILENT,
+    now: datetime | None = None,
+) -> RefreshResult:
+    """Fit a new model version to the dataset, carry the names over, assign every row, publish or hold it.
+
+    Parameters
+    ----------
+    config : Config
+    baseline : bool
+        Learn the scaling anew; the names still go on.
+    only : sequence of str
+        Globs that limit the partitions.
+    progress : Progress
+    now : datetime, optional
+        The time that is written down; the clock's by default.
+
+    Raises
+    ------
+    KmstreamError
+        Any of the tree in `errors`; nothing has been published then, and CURRENT has not moved.
+    """
+    store, watch, now = Store(config.output.path), Stopwatch(), now or datetime.now(UTC)
+    refuse_overlap(config.dataset.path, store.output)
+    with store.lock(config.name), single_threaded():
+        current = store.load() if store.current else None
+        kept = current if not baseline else None  # the version whose scaling stays
+        if kept:
+            check_same_features(config, kept)
+        dataset = open_dataset(config, only)
+        run = Run(config, dataset, make_plan(config, dataset).chunk_rows, progress)
+        with watch.stage("scan"):
+            scan = scan_dataset(run, statistics=kept is None)
+            scaling = kept.model.scaling if kept else make_scaling(config.features, scan)
+        known = find_known_centroids(current, config.features, scaling)
+        with watch.stage("fit"):
+            fit = fit_centroids(run, scan.sample, scaling, known)
+        match = name_segments(run, current, known, scaling, fit)
+        model = ClusterModel(config.features, scaling, fit.centroids, match.labels)
+        references = load_references(store, kept) if kept else None
+        version = store.next_version()
+        with fresh_folder(store.assignments(version)) as folder:
+            limits = find_outlier_distances(kept, model)
+            job = AssignJob.of(run, model, folder, version, limits, current.model if current else None)
+            with watch.stage("assign"):
+                assigned, entries = assign_dataset(run, job)
+            write_manifest(folder, entries, name=config.name, version=version)
+            refit = Refit(run, store, watch, now, tuple(only), version, current, references, model, match, fit)
+            return finish_refit(refit, scan.sample, assigned)
+
+
+def score(
+    config: Config, *, only: Sequence[str] = (), progress: Progress = SILENT, now: datetime | None = None
+) -> ScoreResult:
+    """Assign the partitions that the current version has not assigned yet, or that changed, and report their drift.
+
+    Parameters are those of `refresh`.
+
+    Raises
+    ------
+    ModelNotFoundError
+        If nothing has been published yet.
+    KmstreamError
+        Any other of the tree in `errors`; the manifest then lists none of the new partitions.
+    """
+    store, watch, now = Store(config.output.path), Stopwatch(), now or datetime.now(UTC)
+    refuse_overlap(config.dataset.path, store.output)
+    with store.lock(config.name), single_threaded():
+        current = store.load()
+        check_same_features(config, current)
+        folder = store.assignments(current.version)
+        entries = read_manifest(folder)
+        dataset = open_dataset(config, only)
+        window = replace(dataset, partitions=find_pending(dataset, entries))
+        if not window.partitions:
+            return report_nothing_new(config, store, current.version, watch)
+        run = Run(config, window, make_plan(config, window).chunk_rows, progress)
+        references = load_references(store, current)
+        model = replace(current.model, features=config.features)
+        limits = find_outlier_distances(current, model)
+        with watch.stage("assign"):
+            job = AssignJob.of(run, model, folder, current.version, limits)
+            assigned, new_entries = assign_dataset(run, job)
+        result = finish_score(run, store, watch, now, references, model, assigned)
+        write_manifest(folder, entries | new_entries, name=config.name, version=current.version)
+        mark_complete(folder)
+        return result
+
+
+def check_same_features(config: Config, current: ModelVersion) -> None:
+    """Refuse to go on in the space of a version that has other features.
+
+    Raises
+    ------
+    ConfigError
+    """
+    asked, known = config.features, current.model.features
+    for key in ("numeric", "categorical", "log1p", "scaling"):
+        if getattr(asked, key) != getattr(known, key):
+            error = ConfigError(
+                f"features.{key} is {getattr(asked, key)!r}; {current.version} has {getattr(known, key)!r}"
+            )
+            error.add_note("Scaling is frozen at the baseline, so features can't change between refits.")
+            error.add_note("Set it back, or run `kmstream refresh --baseline`: a new scaling, the same names.")
+            raise error
+
+
+def find_known_centroids(current: ModelVersion | None, features: FeaturesConfig, scaling: Scaling) -> np.ndarray | None:
+    """Give the current centroids in the space of a scaling; None if there are none, or the features differ."""
+    if current is None:
+        return None
+    model = current.model
+    if model.scaling is scaling:
+        return model.centroids
+    columns = (model.features.numeric, model.features.categorical, model.scaling.categories)
+    if columns != (features.numeric, features.categorical, scaling.categories):
+        return None
+    return to_scaled_units(to_original_units(model.centroids, model.features, model.scaling), features, scaling)
+
+
+def name_segments(
+    run: Run, current: ModelVersion | None, known: np.ndarray | None, scaling: Scaling, fit: Fit
+) -> LabelMatch:
+    """Give each new centroid a label: by distance to the known ones, by overlap of rows, or for the first time."""
+    config = run.config
+    if current is None:
+        labels = first_labels(fit.rows)
+        return LabelMatch(labels, (False,) * len(labels), np.full(len(labels), np.nan), ())
+    used = (*current.model.labels, *(line["cluster_label"] for line in current.retired))
+    if known is not None:
+        return match_labels(
+            fit.centroids,
+            known,
+            current.model.labels,
+            max_match_distance=config.labels.max_match_distance,
+            rows=fit.rows,
+            used_labels=used,
+        )
+    open_dataset(config, [glob.escape(p.path) for p in run.dataset.partitions], current.model.features)  # both must be in every file
+    unnamed = ClusterModel(config.features, scaling, fit.centroids, ("",) * len(fit.centroids))
+    migration = count_migration(run, current.model, unnamed)
+    return match_by_overlap(
+        migration, current.model.labels, min_overlap=config.labels.min_overlap, rows=fit.rows, used_labels=used
+    )
+
+
+def find_outlier_distances(reference: ModelVersion | None, model: ClusterModel) -> np.ndarray:
+    """Give the reference's 99 % distance of each segment by its name; inf where the reference has none.
+
+    Returns
+    -------
+    ndarray of shape (n_clusters,)
+    """
+    if reference is None:
+        return np.full(len(model.labels), np.inf)
+    known = dict(zip(reference.model.labels, reference.summary.distance_quantile(OUTLIER_QUANTILE), strict=True))
+    return np.array([known.get(label, np.inf) for label in model.labels])

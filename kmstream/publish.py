@@ -1,0 +1,210 @@
+"""The end of a refresh: compare, gate, save the version, publish or hold it."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from kmstream.assign import Assigned
+from kmstream.assignments import mark_complete, remove_old_versions
+from kmstream.clustering import ClusterModel
+from kmstream.drift import DriftReport
+from kmstream.fit import Fit
+from kmstream.guard import Check, check_refit
+from kmstream.labels import LabelMatch, LifeCycle, classify_life_cycle
+from kmstream.provenance import Stopwatch, describe_run, peak_rss_bytes
+from kmstream.report import RunFacts
+from kmstream.reporting import (
+    References,
+    label_sample,
+    measure_drift,
+    observe_assigned,
+    short_provenance,
+    tell_life_cycle,
+    write_version_files,
+)
+from kmstream.results import RefreshResult
+from kmstream.run import Run
+from kmstream.store import ModelVersion, Store
+
+
+@dataclass(frozen=True)
+class Refit:
+    """A fitted candidate, before it is judged.
+
+    Attributes
+    ----------
+    version : str
+        The name it will have.
+    current : ModelVersion or None
+        The version it would replace.
+    references : References or None
+        None where there is nothing in the same space to compare with.
+    """
+
+    run: Run
+    store: Store
+    watch: Stopwatch
+    now: datetime
+    only: tuple[str, ...]
+    version: str
+    current: ModelVersion | None
+    references: References | None
+    model: ClusterModel
+    match: LabelMatch
+    fit: Fit
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the comparison and the gate say of a candidate."""
+
+    report: DriftReport
+    status_of: Mapping[str, str]
+    gate: tuple[Check, ...]
+
+    @property
+    def status(self) -> str:
+        """Published or held."""
+        return "published" if all(check.ok for check in self.gate) else "held"
+
+
+def finish_refit(refit: Refit, sample: pa.Table, assigned: Assigned) -> RefreshResult:
+    """Judge a candidate, save it as a version, and publish it if the gate lets it pass.
+
+    The order makes a crash harmless: the assignments are there, then the version, then CURRENT, then the history.
+    """
+    verdict = _judge(refit, assigned)
+    sample, silhouette = label_sample(sample, refit.model)
+    version = _make_version(refit, verdict, sample, assigned)
+    drift = verdict.report.to_json(name=version.name, reference=_reference_name(refit), current=refit.version)
+    facts = _make_facts(refit, verdict, version, assigned)
+    refit.store.save(
+        version,
+        lambda folder: write_version_files(folder, version, drift, refit.references, facts, silhouette),
+    )
+    _publish(refit, verdict, assigned)
+    return _make_result(refit, verdict, drift, assigned)
+
+
+def _judge(refit: Refit, assigned: Assigned) -> Verdict:
+    config, model, current = refit.run.config, refit.model, refit.current
+    report = measure_drift(config, refit.references, observe_assigned(model, assigned), model)
+    life = LifeCycle(dict.fromkeys(model.labels, "emerged"), {})
+    if current is not None:
+        life = classify_life_cycle(assigned.migration, current.model.labels, model.labels)
+        report = tell_life_cycle(report, life, assigned, current.model.labels, model.labels)
+    inertia = assigned.summary.inertia_per_row
+    # Distances in two spaces can't be compared: a new baseline is judged by its segments alone.
+    before = assigned.current_sse / max(assigned.summary.n_rows, 1) if refit.references else None
+    gate = check_refit(config, assigned.summary.shares, model.labels, inertia, before, life.overlap)
+    return Verdict(report, life.status, tuple(gate))
+
+
+def _make_version(refit: Refit, verdict: Verdict, sample: pa.Table, assigned: Assigned) -> ModelVersion:
+    config, current, model = refit.run.config, refit.current, refit.model
+    born = {line["cluster_label"]: line["born"] for line in current.labels} if current else {}
+    labels = tuple(
+        {
+            "cluster_id": i,
+            "cluster_label": label,
+            "event": verdict.status_of[label],
+            "born": born.get(label, refit.version),
+            "matched_distance": None if np.isnan(distance) else float(distance),
+        }
+        for i, (label, distance) in enumerate(zip(model.labels, refit.match.distances, strict=True))
+    )
+    retired = ({"cluster_label": label, "born": born[label], "version": refit.version} for label in refit.match.retired)
+    return ModelVersion(
+        name=config.name,
+        version=refit.version,
+        created=refit.now.isoformat(),
+        baseline=refit.references.model.baseline if refit.references else refit.version,
+        parent=current.version if current else None,
+        model=model,
+        summary=assigned.summary,
+        bins=assigned.bins,
+        sample=sample,
+        retired=(*(current.retired if current else ()), *retired),
+        parameters=config.model.model_dump(mode="json"),
+        provenance=describe_run(config, refit.run.dataset, refit.only),
+        passes=tuple(done.to_json() for done in refit.fit.passes),
+        gate=verdict.gate,
+        labels=labels,
+    )
+
+
+def _make_facts(refit: Refit, verdict: Verdict, version: ModelVersion, assigned: Assigned) -> RunFacts:
+    return RunFacts(
+        kind="refresh",
+        name=version.name,
+        version=version.version,
+        run_id=version.version,
+        status="published" if verdict.status == "published" else "held",
+        created=version.created,
+        rows=refit.run.dataset.rows,
+        rows_skipped=dict(assigned.skipped),
+        partitions=len(refit.run.dataset.partitions),
+        gate=[asdict(check) for check in verdict.gate],
+        passes=version.passes,
+        seconds=refit.watch.seconds,
+        provenance=short_provenance(version.provenance),
+    )
+
+
+def _publish(refit: Refit, verdict: Verdict, assigned: Assigned) -> None:
+    store, config = refit.store, refit.run.config
+    facts = {"rows": refit.run.dataset.rows, "inertia_per_row": assigned.summary.inertia_per_row}
+    if verdict.status == "held":
+        failed = [asdict(check) for check in verdict.gate if not check.ok]
+        store.log("held", refit.now, version=refit.version, **facts, failed=failed)
+        return
+    mark_complete(store.assignments(refit.version))
+    store.set_current(refit.version)
+    previous = refit.current.version if refit.current else None
+    store.log(
+        "published", refit.now, version=refit.version, previous=previous, **facts, severity=verdict.report.severity
+    )
+    remove_old_versions(store.output / "assignments", config.output.keep_versions, refit.version)
+
+
+def _make_result(refit: Refit, verdict: Verdict, drift: Mapping[str, Any], assigned: Assigned) -> RefreshResult:
+    summary, store = assigned.summary, refit.store
+    labels = tuple(
+        {
+            "cluster_id": i,
+            "cluster_label": label,
+            "rows": int(summary.rows[i]),
+            "share": float(summary.shares[i]),
+            "event": verdict.status_of[label],
+        }
+        for i, label in enumerate(refit.model.labels)
+    )
+    return RefreshResult(
+        name=refit.run.config.name,
+        version=refit.version,
+        status=verdict.status,
+        rows=refit.run.dataset.rows,
+        rows_skipped=sum(assigned.skipped.values()),
+        n_clusters=len(labels),
+        inertia_per_row=summary.inertia_per_row,
+        severity=drift["severity"],
+        reasons=tuple(drift["reasons"]),
+        labels=labels,
+        retired=tuple({"cluster_label": name, "event": verdict.status_of[name]} for name in refit.match.retired),
+        gate=verdict.gate,
+        report=str(store.path(refit.version) / "report.html"),
+        assignments=str(store.assignments(refit.version)),
+        seconds=refit.watch.seconds,
+        peak_rss_bytes=peak_rss_bytes(),
+    )
+
+
+def _reference_name(refit: Refit) -> str | None:
+    if refit.references is None:
+        return None
+    on_model = refit.run.config.drift.reference == "model"
+    return (refit.references.model if on_model else refit.references.baseline).version

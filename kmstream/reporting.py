@@ -1,0 +1,147 @@
+"""From what a pass counted to drift.json, the page and the card."""
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from kmstream.assign import Assigned
+from kmstream.assignments import explain_write_errors
+from kmstream.clustering import ClusterModel, find_nearest
+from kmstream.config import Config
+from kmstream.drift import DriftReport, Observed, add_migration, compare
+from kmstream.features import encode, encoded_names, to_original_units
+from kmstream.labels import LifeCycle, adjusted_rand_index
+from kmstream.quality import sample_silhouette
+from kmstream.report import ModelFacts, RunFacts, write_model_card, write_report
+from kmstream.store import ModelVersion, Store
+
+
+@dataclass(frozen=True)
+class References:
+    """What a run is compared with: the data the current model was fitted on, and those of its baseline."""
+
+    model: ModelVersion
+    baseline: ModelVersion
+
+
+def load_references(store: Store, current: ModelVersion) -> References:
+    """Load the current version's baseline beside it."""
+    return References(current, current if current.baseline == current.version else store.load(current.baseline))
+
+
+def observe_version(version: ModelVersion) -> Observed:
+    """Look at a version as the reference of a comparison."""
+    return _observe(version.model, version.summary, version.bins, None)
+
+
+def observe_assigned(model: ClusterModel, assigned: Assigned) -> Observed:
+    """Look at rows just assigned as the current side of a comparison."""
+    return _observe(model, assigned.summary, assigned.bins, assigned.outliers)
+
+
+def measure_drift(config: Config, references: References | None, current: Observed, model: ClusterModel) -> DriftReport:
+    """Compare with the reference that the config names, and beside it with the baseline."""
+    names = encoded_names(model.features, model.scaling)
+    if references is None:
+        return compare(None, current, config.drift, names)
+    from_baseline = compare(observe_version(references.baseline), current, config.drift, names)
+    report = from_baseline
+    if config.drift.reference == "model":
+        report = compare(observe_version(references.model), current, config.drift, names)
+    totals = from_baseline.totals | {"version": references.baseline.version, "severity": from_baseline.severity}
+    return replace(report, against_baseline=totals)
+
+
+def tell_life_cycle(
+    report: DriftReport, life: LifeCycle, assigned: Assigned, labels_from: Sequence[str], labels_to: Sequence[str]
+) -> DriftReport:
+    """Add what became of each segment of the current version."""
+    ari = adjusted_rand_index(assigned.migration)
+    return add_migration(report, assigned.migration, labels_from, labels_to, life.status, ari)
+
+
+def label_sample(sample: pa.Table, model: ClusterModel) -> tuple[pa.Table, float | None]:
+    """Give sampled rows their cluster_label, and their mean silhouette."""
+    encoded = encode(sample, model.features.model_copy(update={"on_missing": "skip"}), model.scaling)
+    sample, X = sample.filter(pa.array(encoded.keep)), encoded.X[encoded.keep]
+    ids = find_nearest(X, model.centroids).cluster_ids
+    labels = pa.array([model.labels[i] for i in ids], pa.string())
+    return sample.append_column("cluster_label", labels), sample_silhouette(X, ids)
+
+
+def write_version_files(
+    folder: Path,
+    version: ModelVersion,
+    drift: Mapping[str, Any],
+    references: References | None,
+    facts: RunFacts,
+    silhouette: float | None,
+) -> None:
+    """Write drift.json, the report and the model card of a version."""
+    features = version.model.features
+    (folder / "drift.json").write_text(json.dumps(drift, indent=1) + "\n", encoding="utf-8")
+    reference = references.model.sample if references else None
+    write_report(folder / "report.html", drift, reference_sample=reference, current_sample=version.sample, run=facts)
+    card = ModelFacts(
+        name=version.name,
+        version=version.version,
+        created=version.created,
+        status=facts.status,
+        numeric=features.numeric,
+        categorical=features.categorical,
+        log1p=features.log1p,
+        scaling=features.scaling,
+        on_missing=features.on_missing,
+        clip=features.clip,
+        parameters=version.parameters,
+        dataset=version.provenance["dataset"],
+        partitions=facts.partitions,
+        rows=facts.rows,
+        rows_skipped=facts.rows_skipped,
+        inertia_per_row=version.summary.inertia_per_row,
+        silhouette=silhouette,
+        gate=[asdict(check) for check in version.gate],
+        provenance=facts.provenance,
+    )
+    write_model_card(folder / "MODEL_CARD.md", card, drift)
+
+
+def write_score_report(
+    folder: Path, drift: Mapping[str, Any], reference: ModelVersion, sample: pa.Table, facts: RunFacts
+) -> None:
+    """Write the folder of a score run, in one rename."""
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    with explain_write_errors(folder):
+        temporary.mkdir(parents=True, exist_ok=True)
+        try:
+            (temporary / "drift.json").write_text(json.dumps(drift, indent=1) + "\n", encoding="utf-8")
+            write_report(
+                temporary / "report.html", drift, reference_sample=reference.sample, current_sample=sample, run=facts
+            )
+            temporary.replace(folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def short_provenance(provenance: Mapping[str, Any]) -> dict[str, str | int | float]:
+    """Give what a page has room for."""
+    libraries = {f"{name} version": version for name, version in provenance["libraries"].items()}
+    only = {"only": " ".join(provenance["only"])} if provenance["only"] else {}
+    return {
+        "dataset": provenance["dataset"],
+        **only,
+        "config sha256": provenance["config_sha256"],
+        "python version": provenance["python"],
+        **libraries,
+    }
+
+
+def _observe(model: ClusterModel, summary: Any, bins: Any, outliers: Any) -> Observed:  # noqa: ANN401
+    return Observed(
+        model.labels, summary, to_original_units(summary.mean, model.features, model.scaling), bins, outliers
+    )
