@@ -1,8 +1,9 @@
 """The last pass: each row gets its segment and is written beside its record; the same pass counts what drift needs."""
 
+import operator
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Self
@@ -14,7 +15,6 @@ from numpy.typing import NDArray
 from kmstream.assignments import Entry, PartitionWriter, write_partition
 from kmstream.clustering import ClusterModel, add_squares, find_nearest, summarise
 from kmstream.dataset import Dataset, Partition, Span, locate, open_parquet, read_batches
-from kmstream.engine import map_in_order
 from kmstream.features import encode
 from kmstream.run import Run
 from kmstream.summary import ClusterSummary
@@ -40,6 +40,8 @@ class Assigned:
         Sum of squared distances of the same rows under the current model.
     skipped, unseen : Counter of str
         Rows without a segment by reason; rows with an unknown category by feature.
+    entries : dict of str to Entry
+        The manifest's line of each partition.
     """
 
     summary: ClusterSummary
@@ -49,6 +51,7 @@ class Assigned:
     current_sse: float
     skipped: Counter[str]
     unseen: Counter[str]
+    entries: dict[str, Entry] = field(default_factory=dict)
 
     def merge(self, other: Self) -> Self:
         """Join what two consecutive runs of rows left behind."""
@@ -60,6 +63,7 @@ class Assigned:
             self.current_sse + other.current_sse,
             self.skipped + other.skipped,
             self.unseen + other.unseen,
+            self.entries | other.entries,
         )
 
 
@@ -111,25 +115,9 @@ class AssignJob:
         return Assigned(ClusterSummary.empty(n_clusters, n_features), bins, none, table, 0.0, Counter(), Counter())
 
 
-def assign_dataset(run: Run, job: AssignJob) -> tuple[Assigned, dict[str, Entry]]:
-    """Assign every row of the run's dataset and write it out, one file per partition.
-
-    Returns
-    -------
-    assigned : Assigned
-    entries : dict of str to Entry
-        The manifest's line of each partition.
-    """
-    partitions = run.dataset.partitions
-    run.progress.start("assign", run.dataset.rows)
-    total, entries = job.nothing(), {}
-    parts = map_in_order(partial(_assign_partition, job), partitions, run.config.engine)
-    for partition, part in zip(partitions, parts, strict=True):
-        rows = {label: int(n) for label, n in zip(job.model.labels, part.summary.rows, strict=True)}
-        entries[partition.path] = Entry(partition.fingerprint, partition.rows, partition.path, rows, dict(part.skipped))
-        total = total.merge(part)
-        run.progress.advance(partition.rows)
-    return total, entries
+def assign_dataset(run: Run, job: AssignJob) -> Assigned:
+    """Assign every row of the run's dataset and write it out, one file per partition."""
+    return run.fold("assign", partial(_assign_partition, job), run.dataset.partitions, job.nothing(), Assigned.merge)
 
 
 def _assign_partition(job: AssignJob, partition: Partition) -> Assigned:
@@ -142,7 +130,9 @@ def _assign_partition(job: AssignJob, partition: Partition) -> Assigned:
         for first_row, batch in read_batches(job.dataset, span, job.chunk_rows, columns):
             with locate(partition, first_row, batch.num_rows):
                 total = _assign_batch(job, batch, output, total)
-    return total
+    rows = {label: int(n) for label, n in zip(job.model.labels, total.summary.rows, strict=True)}
+    entry = Entry(partition.fingerprint, partition.rows, partition.path, rows, dict(total.skipped))
+    return replace(total, entries={partition.path: entry})
 
 
 def _assign_batch(job: AssignJob, batch: pa.Table, output: PartitionWriter, total: Assigned) -> Assigned:
@@ -185,15 +175,9 @@ def count_migration(run: Run, before: ClusterModel, after: ClusterModel) -> IntA
     ndarray of shape (n_before, n_after)
         Over the rows that both models can assign.
     """
-    dataset = run.dataset
-    run.progress.start("overlap", dataset.rows)
-    total = np.zeros((len(before.centroids), len(after.centroids)), dtype=np.int64)
-    spans = dataset.spans
-    parts = map_in_order(partial(_count_span, run.dataset, run.chunk_rows, before, after), spans, run.config.engine)
-    for span, part in zip(spans, parts, strict=True):
-        total += part
-        run.progress.advance(span.rows)
-    return total
+    nothing = np.zeros((len(before.centroids), len(after.centroids)), dtype=np.int64)
+    function = partial(_count_span, run.dataset, run.chunk_rows, before, after)
+    return run.fold("overlap", function, run.dataset.spans, nothing, operator.add)
 
 
 def _count_span(dataset: Dataset, chunk_rows: int, before: ClusterModel, after: ClusterModel, span: Span) -> IntArray:

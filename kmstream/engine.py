@@ -6,7 +6,7 @@ so memory does not grow with the dataset.
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol, TypeVar
@@ -49,7 +49,7 @@ def single_threaded() -> AbstractContextManager[Any]:
     return threadpool_limits(1)  # type: ignore[no-any-return]
 
 
-def map_in_order(function: Callable[[Item], Result], items: Iterable[Item], config: EngineConfig) -> Iterator[Result]:
+def map_in_order(function: Callable[[Item], Result], items: Iterable[Item], config: EngineConfig) -> Generator[Result]:
     """Apply a function to every item, in parallel, and yield the results in the order of the items.
 
     Parameters

@@ -25,7 +25,7 @@ from kmstream.clustering import (
 )
 from kmstream.config import Config, FeaturesConfig
 from kmstream.dataset import Dataset, Span, locate, read_batches
-from kmstream.engine import count_workers, map_in_order
+from kmstream.engine import count_workers
 from kmstream.errors import TooFewRowsError
 from kmstream.features import Scaling, encode
 from kmstream.run import Run
@@ -177,13 +177,8 @@ def _stream_epochs(run: Run, work: _Work, start: SampleFit) -> tuple[FloatArray,
 
 def _exact_pass(run: Run, work: _Work, centroids: FloatArray, sample: Matrix) -> tuple[FloatArray, IntArray, FitPass]:
     started, spans = time.perf_counter(), work.dataset.spans
-    run.progress.start("exact pass", work.dataset.rows)
-    total = ClusterSums.empty(*centroids.shape)
-    for span, part in zip(
-        spans, map_in_order(partial(_sum_span, work, centroids), spans, run.config.engine), strict=True
-    ):
-        total = total.merge(part)
-        run.progress.advance(span.rows)
+    nothing = ClusterSums.empty(*centroids.shape)
+    total = run.fold("exact pass", partial(_sum_span, work, centroids), spans, nothing, ClusterSums.merge)
     n_rows = int(total.counts.sum())
     if n_rows < len(centroids):
         msg = f"{n_rows} usable rows; expected at least n_clusters={len(centroids)}"

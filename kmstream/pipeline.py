@@ -100,8 +100,8 @@ def refresh(
             limits = find_outlier_distances(kept, model)
             job = AssignJob.of(run, model, folder, version, limits, current.model if current else None)
             with watch.stage("assign"):
-                assigned, entries = assign_dataset(run, job)
-            write_manifest(folder, entries, name=config.name, version=version)
+                assigned = assign_dataset(run, job)
+            write_manifest(folder, assigned.entries, name=config.name, version=version)
             refit = Refit(run, store, watch, now, tuple(only), version, current, references, model, match, fit)
             return finish_refit(refit, scan.sample, assigned)
 
@@ -137,9 +137,9 @@ def score(
         limits = find_outlier_distances(current, model)
         with watch.stage("assign"):
             job = AssignJob.of(run, model, folder, current.version, limits)
-            assigned, new_entries = assign_dataset(run, job)
+            assigned = assign_dataset(run, job)
         result = finish_score(run, store, watch, now, references, model, assigned)
-        write_manifest(folder, entries | new_entries, name=config.name, version=current.version)
+        write_manifest(folder, entries | assigned.entries, name=config.name, version=current.version)
         mark_complete(folder)
         return result
 
@@ -193,7 +193,8 @@ def name_segments(
             rows=fit.rows,
             used_labels=used,
         )
-    open_dataset(config, [glob.escape(p.path) for p in run.dataset.partitions], current.model.features)  # both must be in every file
+    same_files = [glob.escape(p.path) for p in run.dataset.partitions]
+    open_dataset(config, same_files, current.model.features)  # every file must hold what both models read
     unnamed = ClusterModel(config.features, scaling, fit.centroids, ("",) * len(fit.centroids))
     migration = count_migration(run, current.model, unnamed)
     return match_by_overlap(

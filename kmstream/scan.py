@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from kmstream.clustering import tiles
 from kmstream.config import FeaturesConfig
 from kmstream.dataset import Dataset, Span, locate, read_batches
-from kmstream.engine import map_in_order
 from kmstream.errors import TooFewRowsError
 from kmstream.features import (
     Scaling,
@@ -33,21 +32,41 @@ class Scan:
     ----------
     sample : pyarrow.Table
         Sampled rows that can be used: the feature columns as they are in the files.
-    columns : ColumnSummary or None
-        Of the numeric features, over all rows that can be used; None where only the sample was read.
+    columns : ColumnSummary
+        Of the numeric features, over all rows that can be used; of no rows where only the sample was wanted.
     categories : dict of str to Counter
         Rows per value of each categorical feature.
     """
 
     sample: pa.Table
-    columns: ColumnSummary | None
+    columns: ColumnSummary
     categories: dict[str, Counter[str]]
+
+    @classmethod
+    def nothing(cls, features: FeaturesConfig) -> Self:
+        """Give the scan of no rows."""
+        numeric = {name: pa.array([], pa.float64()) for name in features.numeric}
+        sample = pa.table(numeric | {name: pa.array([], pa.string()) for name in features.categorical})
+        columns = ColumnSummary.of(np.empty((len(features.numeric), 0)))
+        return cls(sample, columns, {name: Counter() for name in features.categorical})
 
     def merge(self, other: Self) -> Self:
         """Join two scans, of consecutive spans."""
-        columns = self.columns.merge(other.columns) if self.columns and other.columns else None
         categories = {name: counts + other.categories[name] for name, counts in self.categories.items()}
-        return type(self)(pa.concat_tables([self.sample, other.sample]), columns, categories)
+        sample = pa.concat_tables([self.sample, other.sample])
+        return type(self)(sample, self.columns.merge(other.columns), categories)
+
+
+@dataclass(frozen=True)
+class _SampledSpan:
+    """A span, and the positions in it of the rows that belong to the sample."""
+
+    span: Span
+    positions: NDArray[np.int64]
+
+    @property
+    def rows(self) -> int:
+        return self.span.rows
 
 
 def scan_dataset(run: Run, *, statistics: bool) -> Scan:
@@ -68,17 +87,13 @@ def scan_dataset(run: Run, *, statistics: bool) -> Scan:
     borders = np.cumsum([0, *(span.rows for span in spans)])
     cuts = np.searchsorted(positions, borders)
     work = [
-        (span, positions[cuts[i] : cuts[i + 1]] - borders[i])
+        _SampledSpan(span, positions[cuts[i] : cuts[i + 1]] - borders[i])
         for i, span in enumerate(spans)
         if statistics or cuts[i + 1] > cuts[i]
     ]
-    run.progress.start("scan", sum(span.rows for span, _ in work))
-    found: Scan | None = None
     function = partial(_scan_span, dataset, config.features, run.chunk_rows, statistics)
-    for (span, _), part in zip(work, map_in_order(function, work, config.engine), strict=True):
-        found = part if found is None else found.merge(part)
-        run.progress.advance(span.rows)
-    if found is None or not found.sample.num_rows:
+    found = run.fold("scan", function, work, Scan.nothing(config.features), Scan.merge)
+    if not found.sample.num_rows:
         error = TooFewRowsError(
             f"none of the {dataset.rows} rows in {len(dataset.partitions)} files can be used"
             + ("; a feature is missing in each sampled row" if dataset.rows else "")
@@ -91,9 +106,6 @@ def scan_dataset(run: Run, *, statistics: bool) -> Scan:
 def make_scaling(features: FeaturesConfig, scan: Scan) -> Scaling:
     """Freeze the scaling from a scan with statistics."""
     sample = take_values(scan.sample, features).numeric
-    if scan.columns is None:
-        msg = "a scaling needs a scan with statistics"
-        raise TypeError(msg)
     return learn_scaling(features, scan.columns, sample, scan.categories)
 
 
@@ -102,12 +114,11 @@ def _scan_span(
     features: FeaturesConfig,
     chunk_rows: int,
     statistics: bool,  # noqa: FBT001 - bound by partial
-    work: tuple[Span, NDArray[np.int64]],
+    work: _SampledSpan,
 ) -> Scan:
-    span, positions = work
-    columns: ColumnSummary | None = None
-    categories: dict[str, Counter[str]] = {name: Counter() for name in features.categorical}
-    samples: list[pa.Table] = []
+    span, positions = work.span, work.positions
+    total = Scan.nothing(features)
+    columns, categories, samples = total.columns, total.categories, [total.sample]
     for first_row, batch in read_batches(dataset, span, chunk_rows, dataset.features.columns):
         offset = first_row - span.first_row
         here = positions[(positions >= offset) & (positions < offset + batch.num_rows)] - offset
@@ -116,17 +127,12 @@ def _scan_span(
             keep, _ = apply_missing_policy(values.unusable, batch.num_rows, features)
         samples.append(take_columns(batch, features, here[keep[here]]))
         if statistics:
-            columns = _fold(columns, np.where(keep, values.numeric, np.nan))
+            usable = values.numeric if keep.all() else np.where(keep, values.numeric, np.nan)
+            for tile in tiles(batch.num_rows):  # tile by tile, so that batch ends leave no trace in the sums
+                columns = columns.merge(ColumnSummary.of(usable[:, tile]))
             for name, texts in values.texts.items():
                 categories[name].update(_count_values(texts.filter(pa.array(keep))))
     return Scan(pa.concat_tables(samples), columns, categories)
-
-
-def _fold(columns: ColumnSummary | None, values: NDArray[np.float64]) -> ColumnSummary | None:
-    for tile in tiles(values.shape[1]):  # tile by tile, so that batch ends leave no trace in the sums
-        part = ColumnSummary.of(values[:, tile])
-        columns = part if columns is None else columns.merge(part)
-    return columns
 
 
 def _count_values(texts: pa.Array) -> dict[str, int]:
