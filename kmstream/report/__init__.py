@@ -1,0 +1,70 @@
+"""One HTML page per run and one Markdown card per model: the only room that knows evidently, plotly and HTML.
+
+Importing this package is light. `write_report` imports the rest when it is called, because evidently alone takes
+seconds to load.
+
+Read in this order: `facts` (what the callers fill in), `verdict` (sentences), `tables` (HTML), `plots` (figures),
+`metrics` and `snapshot` (evidently's Report), `page` (the frame around all of it), `card` (Markdown).
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kmstream.report.facts import ModelFacts, RunFacts
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["ModelFacts", "RunFacts", "write_model_card", "write_report"]
+
+
+def write_report(
+    path: Path,
+    drift: Mapping[str, Any],
+    *,
+    reference_sample: "pa.Table | None",
+    current_sample: "pa.Table | None",
+    run: RunFacts,
+) -> None:
+    """Write one self-contained HTML page about a run; it needs no network to be read.
+
+    Parameters
+    ----------
+    path : Path
+        The page; its folder is made if it is missing.
+    drift : mapping
+        Content of drift.json. ``reference`` is None for a first version.
+    reference_sample, current_sample : pyarrow.Table or None
+        Raw feature columns in original units and, if known, a string column ``cluster_label``. Without both, the page
+        has no feature distributions.
+    run : RunFacts
+    """
+    from kmstream.report.page import render_page
+
+    _write(path, render_page(drift, reference_sample=reference_sample, current_sample=current_sample, run=run))
+
+
+def write_model_card(path: Path, model: ModelFacts, drift: Mapping[str, Any]) -> None:
+    """Write the Markdown card of a model version.
+
+    Parameters
+    ----------
+    path : Path
+    model : ModelFacts
+    drift : mapping
+        Content of drift.json; its segments are the model's.
+    """
+    from kmstream.report.card import render_card
+
+    _write(path, render_card(model, drift))
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.unfinished")  # a reader never sees half a page
+    try:
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)

@@ -1,0 +1,126 @@
+"""The Markdown card of a model: what it was fitted on, what it found, how good it is, what it can't do."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from kmstream.report.facts import ModelFacts, Scalar
+from kmstream.report.verdict import explain, living_segments, ranked
+from kmstream.report.wording import NOTHING, as_markdown, count, moment, number, percent
+
+_LIMITS = """\
+- K-means puts every row into the segment whose centre is nearest. It finds round segments of similar width; long,
+  nested or very unequal groups are cut into pieces or merged.
+- It always finds as many segments as it is asked for, also where there are none. Segments are a summary of the data,
+  not a fact about a single row: a row near a border could as well be next door (its `cluster_margin` is small).
+- Distances depend on the features, their scaling and the log1p listed above. Another choice gives other segments.
+- The centre of a segment is a mean, so a few extreme rows pull it. Where log1p is used it is the mean of logarithms,
+  which lies below the mean of the original values.
+- A segment keeps its name while it can be matched to its predecessor. The name says that it continues, not that it is
+  unchanged: the report tells how far it moved.
+- Nothing here says why rows belong together, nor that a segment causes anything. Before decisions about people, check
+  what the features stand for."""
+
+_FIGURES = """\
+- **share**: part of the rows that could be assigned. **Inertia per row**: mean squared distance of a row to its centre,
+  in scaled units; comparable between versions with the same features and scaling only.
+- **silhouette**: from -1 to 1, on a sample; above 0.5 the segments stand apart, near 0 they touch.
+- **centre moved**: in radii, that is in typical distances of a row from its centre in the reference."""
+
+
+def render_card(model: ModelFacts, drift: Mapping[str, Any]) -> str:
+    """Render the card; parameters are those of `write_model_card`."""
+    parts = [
+        f"# Model card: {as_markdown(model.name)} {as_markdown(model.version)}",
+        f"{as_markdown(model.status).capitalize()} {as_markdown(moment(model.created))}. "
+        f"K-means, {count(len(living_segments(drift)), 'segment')} in {count(model.rows, 'row')}.",
+        "## Data",
+        _data(model),
+        "## Features",
+        _features(model),
+        "## Parameters",
+        _table(["Parameter", "Value"], ([as_markdown(key), _code(value)] for key, value in model.parameters.items())),
+        "## Segments",
+        _segments(drift),
+        "## Quality",
+        _quality(model, drift),
+        "## What the figures mean",
+        _FIGURES,
+        "## Limits",
+        _LIMITS,
+        "## Provenance",
+        _table(["From", ""], ([as_markdown(key), _code(value)] for key, value in model.provenance.items())),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _data(model: ModelFacts) -> str:
+    skipped = sum(model.rows_skipped.values())
+    reasons = ", ".join(f"{as_markdown(reason)} {rows:,}" for reason, rows in model.rows_skipped.items() if rows)
+    lines = [
+        f"- Dataset: {_code(model.dataset)}",
+        f"- {count(model.partitions, 'partition')}, {count(model.rows, 'row')}",
+        f"- Skipped: {count(skipped, 'row')}" + (f" ({reasons})" if reasons else ""),
+    ]
+    return "\n".join(lines)
+
+
+def _features(model: ModelFacts) -> str:
+    rows = [
+        [as_markdown(name), "numeric", "log1p, then " * (name in model.log1p) + model.scaling] for name in model.numeric
+    ] + [[as_markdown(name), "categorical", "one-hot"] for name in model.categorical]
+    clip = f"within {number(model.clip)} scaled units while fitting" if model.clip else "off"
+    notes = f"Missing values: {_code(model.on_missing)}. Clipping: {clip}."
+    return _table(["Feature", "Kind", "Prepared by"], rows) + f"\n\n{notes}"
+
+
+def _segments(drift: Mapping[str, Any]) -> str:
+    segments = living_segments(drift)
+    features = list(dict.fromkeys(feature for s in segments for feature in s.get("centroid") or ()))
+    compared = drift.get("reference") is not None
+    head = ["Segment", "Status", "Rows", "Share"] + ["Share before", "Centre moved"] * compared
+    rows = []
+    for s in segments:
+        before = [percent(s.get("reference_share")), number(s.get("centroid_shift_radii"), 3)] * compared
+        centre = [number((s.get("centroid") or {}).get(feature)) for feature in features]
+        name = as_markdown(s.get("cluster_label"))
+        rows.append(
+            [name, str(s.get("status") or ""), number(s.get("rows")), percent(s.get("share")), *before, *centre]
+        )
+    table = _table([*head, *map(as_markdown, features)], rows, numbers_from=2)
+    return f"{table}\n\nThe last columns are the centres, in original units." if features else table
+
+
+def _quality(model: ModelFacts, drift: Mapping[str, Any]) -> str:
+    lines = [f"- Inertia per row: {number(model.inertia_per_row)}", f"- Silhouette: {number(model.silhouette, 3)}"]
+    if drift.get("ari") is not None:
+        lines.append(f"- Agreement with {as_markdown(drift.get('reference'))} (ARI): {number(drift['ari'], 3)}")
+    if drift.get("severity") not in {None, "ok"}:
+        lines.append(f"- Its data against those of {as_markdown(drift.get('reference'))}:")
+    lines += [f"  - {as_markdown(explain(reason, drift))}" for reason in ranked(drift.get("reasons") or ())]
+    gate = [
+        [
+            as_markdown(str(check.get("check")).replace("_", " ")),
+            "passed" if check.get("ok") else "**failed**",
+            as_markdown(number(check.get("observed"))),
+            as_markdown(number(check.get("limit"))),
+        ]
+        for check in model.gate
+    ]
+    table = _table(["Gate", "Result", "Observed", "Limit"], gate, numbers_from=2)
+    return "\n".join(lines) + (f"\n\n{table}" if table else "")
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]], *, numbers_from: int | None = None) -> str:
+    body = [f"| {' | '.join(cells)} |" for cells in rows]
+    if not body:
+        return ""
+    is_number = [numbers_from is not None and i >= numbers_from for i in range(len(head))]
+    rule = f"|{'|'.join('---:' if right else '---' for right in is_number)}|"
+    return "\n".join([f"| {' | '.join(head)} |", rule, *body])
+
+
+def _code(value: Scalar) -> str:
+    text = " ".join(str(value).split())
+    if not text:
+        return NOTHING
+    return as_markdown(text) if "`" in text or "|" in text else f"`{text}`"

@@ -1,0 +1,156 @@
+"""Numbers and names as people read them, in HTML, in Markdown and in plots."""
+
+import html
+import math
+import re
+from datetime import datetime
+
+from kmstream.report.facts import Scalar
+
+NOTHING = "\u2013"  # an en dash: no such figure
+_SPACE = "\u00a0"  # keeps a number and its unit on one line
+_MARKDOWN = re.compile(r"([\\`*\[\]|~$]|(?<!\w)_|_(?!\w))")  # an underscore within a word is only that
+
+
+def number(value: Scalar, digits: int = 4) -> str:
+    """Write a number with about `digits` significant digits and thousands separators.
+
+    Digits before the decimal point are never rounded away. Text stays as it is; None and NaN are a dash.
+
+    Examples
+    --------
+    >>> number(1234567), number(410.2345), number(0.0123456), number(2.50), number(1e-9)
+    ('1,234,567', '410.2', '0.01235', '2.5', '1.00e-09')
+    >>> number(True), number("v000003")
+    ('yes', 'v000003')
+    """
+    if value is None:
+        return NOTHING
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    value = float(value)
+    if not math.isfinite(value):
+        return NOTHING if math.isnan(value) else ("infinite" if value > 0 else "-infinite")
+    if value == 0:
+        return "0"
+    exponent = math.floor(math.log10(abs(value)))
+    if exponent >= 15 or exponent < -5:
+        return f"{value:.2e}"
+    text = f"{value:,.{max(digits - 1 - exponent, 0)}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def signed(value: Scalar, digits: int = 3) -> str:
+    """Write a number with its sign.
+
+    Examples
+    --------
+    >>> signed(0.8), signed(-12.0), signed(0.0)
+    ('+0.8', '-12', '0')
+    """
+    text = number(value, digits)
+    return f"+{text}" if isinstance(value, int | float) and value > 0 else text
+
+
+def percent(share: float | None) -> str:
+    r"""Write a share as a percentage with one decimal, or more if it is tiny.
+
+    Examples
+    --------
+    >>> [percent(share).replace("\u00a0", " ") for share in (0.2743, 0.5, 1, 0.0004, 0)]
+    ['27.4 %', '50.0 %', '100 %', '0.04 %', '0 %']
+    """
+    if share is None or math.isnan(share):
+        return NOTHING
+    hundredths = share * 100
+    if hundredths in (0, 100):
+        return f"{hundredths:.0f}{_SPACE}%"
+    return f"{hundredths:.1f}{_SPACE}%" if abs(hundredths) >= 0.1 else f"{number(hundredths, 2)}{_SPACE}%"
+
+
+def points(difference: float | None) -> str:
+    r"""Write a difference of two shares in percentage points.
+
+    Examples
+    --------
+    >>> [points(difference).replace("\u00a0", " ") for difference in (0.0912, -0.03, -0.0004)]
+    ['+9.1 points', '-3.0 points', '0.0 points']
+    """
+    if difference is None or math.isnan(difference):
+        return NOTHING
+    rounded = round(difference * 100, 1) or 0.0
+    return f"{rounded:{'+' if rounded else ''}.1f}{_SPACE}points"
+
+
+def count(n: int, noun: str) -> str:
+    """Write a count with its noun.
+
+    Examples
+    --------
+    >>> count(1, "segment"), count(1200, "row")
+    ('1 segment', '1,200 rows')
+    """
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def moment(created: str) -> str:
+    """Write an ISO 8601 time to the minute; anything else stays as it is.
+
+    Examples
+    --------
+    >>> moment("2011-06-30T04:12:55.123+00:00"), moment("2011-06-30"), moment("yesterday")
+    ('2011-06-30 04:12 UTC', '2011-06-30', 'yesterday')
+    """
+    try:
+        at = datetime.fromisoformat(created)
+    except ValueError:
+        return created
+    if len(created) == len("2011-06-30"):
+        return created
+    return f"{at:%Y-%m-%d %H:%M} {at.tzname() or ''}".strip()
+
+
+def shorten(name: str, length: int) -> str:
+    """Cut a long name to `length` characters.
+
+    Examples
+    --------
+    >>> shorten("days_since_last_purchase", 10)
+    'days_sinc\u2026'
+    """
+    return name if len(name) <= length else f"{name[: length - 1]}\u2026"
+
+
+def as_html(text: object) -> str:
+    """Write a name or a text so that HTML in it is shown, not obeyed.
+
+    Examples
+    --------
+    >>> as_html("<b>gold</b>")
+    '&lt;b&gt;gold&lt;/b&gt;'
+    """
+    return html.escape(str(text))
+
+
+def as_plot_text(name: str, length: int = 28) -> str:
+    """Write a name for plotly, which takes some HTML tags for markup.
+
+    Examples
+    --------
+    >>> as_plot_text("<b>gold</b> & silver")
+    '&lt;b&gt;gold&lt;/b&gt; &amp; silver'
+    """
+    return html.escape(shorten(name, length), quote=False)
+
+
+def as_markdown(text: object) -> str:
+    r"""Write a name so that Markdown and HTML in it are shown, also in a table cell.
+
+    Examples
+    --------
+    >>> as_markdown("a|b <i>"), as_markdown("_x_ and recency_days (2)")
+    ('a\\|b &lt;i&gt;', '\\_x\\_ and recency_days (2)')
+    """
+    return _MARKDOWN.sub(r"\\\1", html.escape(" ".join(str(text).split()), quote=False))
