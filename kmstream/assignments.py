@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -39,9 +39,14 @@ class PartitionWriter:
     """Writes the rows of one partition, in order, each with its cluster columns; make one with `write_partition`."""
 
     def __init__(
-        self, writer: pq.ParquetWriter, schema: pa.Schema, columns: Sequence[str] | None, labels: Sequence[str]
+        self,
+        path: Path,
+        writer: pq.ParquetWriter,
+        schema: pa.Schema,
+        columns: Sequence[str] | None,
+        labels: Sequence[str],
     ) -> None:
-        self._writer, self._schema, self._columns = writer, schema, columns
+        self._path, self._writer, self._schema, self._columns = path, writer, schema, columns
         self._labels = pa.array(labels, pa.string())
 
     def write(self, batch: pa.Table, nearest: Nearest, keep: np.ndarray) -> None:
@@ -58,7 +63,8 @@ class PartitionWriter:
             carried = batch.columns[: len(self._schema) - len(CLUSTER_COLUMNS)]
         else:
             carried = [batch.column(name) for name in self._columns]
-        self._writer.write_table(pa.Table.from_arrays([*carried, *columns], schema=self._schema))
+        with explain_write_errors(self._path):
+            self._writer.write_table(pa.Table.from_arrays([*carried, *columns], schema=self._schema))
 
 
 @contextmanager
@@ -90,13 +96,17 @@ def write_partition(
     """
     schema = output_schema(source.schema_arrow, columns, metadata)
     temporary = path.with_name(f".{path.name}.tmp")
+    with explain_write_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        writer = pq.ParquetWriter(temporary, schema, **_codecs(source, schema))
     try:
+        yield PartitionWriter(path, writer, schema, columns, labels)
         with explain_write_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with pq.ParquetWriter(temporary, schema, **_codecs(source, schema)) as writer:
-                yield PartitionWriter(writer, schema, columns, labels)
+            writer.close()
             temporary.replace(path)
     finally:
+        with suppress(OSError):  # only after an error, which is on its way already
+            writer.close()
         temporary.unlink(missing_ok=True)
 
 

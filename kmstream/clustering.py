@@ -6,8 +6,7 @@ were batched. Callers hold BLAS and OpenMP to one thread (`engine.single_threade
 product split over threads may round differently.
 """
 
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
@@ -211,15 +210,17 @@ class SampleFit:
     inertia: float
 
 
-def search_centroids(X: Matrix, n_clusters: int, *, n_init: int, seed: int, n_workers: int = 1) -> SampleFit:
+def search_centroids(
+    X: Matrix, n_clusters: int, *, n_init: int, seed: int, apply: Callable[..., Iterable[SampleFit]] = map
+) -> SampleFit:
     """Search for the best start centroids on the sample: k-means++ and Lloyd, `n_init` times, the lowest inertia wins.
 
     Parameters
     ----------
     X : ndarray of shape (n_sample, n_features)
     n_clusters, n_init, seed : int
-    n_workers : int
-        Threads over the restarts; each is seeded by itself, so the number changes nothing.
+    apply : callable
+        `map`, or that of a pool of threads; each restart is seeded by itself, so it changes nothing.
 
     Raises
     ------
@@ -232,9 +233,7 @@ def search_centroids(X: Matrix, n_clusters: int, *, n_init: int, seed: int, n_wo
     """
     check_distinct_rows(X, n_clusters)
     seeds = np.random.SeedSequence(seed).generate_state(n_init)
-    with ThreadPoolExecutor(n_workers) as pool:
-        fits = pool.map(lambda one: _fit_lloyd(X, n_clusters, "k-means++", int(one)), seeds)
-        return min(fits, key=lambda fit: fit.inertia)
+    return min(apply(lambda one: _fit_lloyd(X, n_clusters, "k-means++", int(one)), seeds), key=lambda fit: fit.inertia)
 
 
 def polish_centroids(X: Matrix, centroids: FloatArray) -> SampleFit:

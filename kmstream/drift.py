@@ -13,14 +13,13 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import chi2_contingency
 
-from kmstream.config import DriftConfig, Threshold
+from kmstream.config import DriftConfig
+from kmstream.reasons import Reason, find_reasons, worst
 from kmstream.summary import ClusterSummary
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
-SEVERITIES = ("ok", "warn", "alert")
-STANDARD_ERRORS = 3.0  # a shift within this many is taken for noise
 OUTLIER_QUANTILE = 0.99
 
 
@@ -46,19 +45,6 @@ class Observed:
     original: FloatArray
     bins: IntArray
     outliers: IntArray | None = None
-
-
-@dataclass(frozen=True)
-class Reason:
-    """One measure at or above a threshold."""
-
-    measure: str
-    label: str | None
-    feature: str | None
-    value: float
-    threshold: float
-    severity: str
-    text: str
 
 
 @dataclass(frozen=True)
@@ -120,9 +106,9 @@ def compare(
         "outlier_share": float(c.outliers.sum() / max(c.rows.sum(), 1)),
         "feature_psi": max((f["psi"] for f in features), default=0.0),
     }
-    reasons = _find_reasons(totals, segments, features, thresholds)
-    severity = max((reason.severity for reason in reasons), key=SEVERITIES.index, default="ok")
-    return DriftReport(severity, tuple(reasons), totals, tuple(segments), tuple(features))
+    # A window without usable rows says nothing about the segments; the rows skipped are told elsewhere.
+    reasons = find_reasons(totals, segments, features, thresholds) if c.rows.any() else ()
+    return DriftReport(worst(reasons), reasons, totals, tuple(segments), tuple(features))
 
 
 def add_migration(
@@ -289,59 +275,6 @@ def _compare_features(
             }
         )
     return features
-
-
-def _find_reasons(
-    totals: Mapping[str, Any],
-    segments: Sequence[Mapping[str, Any]],
-    features: Sequence[Mapping[str, Any]],
-    thresholds: DriftConfig,
-) -> list[Reason]:
-    found: list[Reason] = []
-
-    def judge(
-        measure: str, value: float | None, text: str, label: str | None = None, feature: str | None = None
-    ) -> None:
-        limits: Threshold = getattr(thresholds, measure)
-        if value is not None and value >= limits.warn:
-            severity, limit = ("alert", limits.alert) if value >= limits.alert else ("warn", limits.warn)
-            found.append(Reason(measure, label, feature, value, limit, severity, text))
-
-    judge("share_psi", totals["share_psi"], f"segment sizes moved: PSI {totals['share_psi']:.2f}")
-    judge(
-        "inertia_ratio",
-        totals["inertia_ratio"],
-        f"rows lie farther from their centroids: inertia per row is {totals['inertia_ratio'] or 0:.2f} x the reference",
-    )
-    judge(
-        "outlier_share",
-        totals["outlier_share"],
-        f"{totals['outlier_share']:.1%} of rows lie beyond the 99 % distance of their segment",
-    )
-    for segment in segments:
-        label, before, now = segment["cluster_label"], segment["reference_share"], segment["share"]
-        verb = "grew" if now > before else "shrank"
-        judge(
-            "share_change", abs(now - before), f"{label!r} {verb} from {before:.1%} to {now:.1%} of rows", label=label
-        )
-        errors = segment["standard_errors"]
-        if segment["moved_most"] and (errors is None or errors > STANDARD_ERRORS):
-            most = segment["moved_most"][0]
-            text = (
-                f"{label!r} moved by {segment['centroid_shift_radii']:.2f} of its radius, most in {most['feature']}: "
-                f"{most['from']:.4g} to {most['to']:.4g}"
-            )
-            judge("centroid_shift", segment["centroid_shift_radii"], text, label=label, feature=most["feature"])
-    for one in features:
-        judge(
-            "feature_psi",
-            one["psi"],
-            f"{one['feature']} is distributed otherwise: PSI {one['psi']:.2f}",
-            feature=one["feature"],
-        )
-    return sorted(
-        found, key=lambda reason: (-SEVERITIES.index(reason.severity), -reason.value / (reason.threshold or 1.0))
-    )
 
 
 def _describe_first(current: Observed, feature_names: Sequence[str]) -> DriftReport:

@@ -41,12 +41,18 @@ class Silent:
 
 def count_workers(config: EngineConfig) -> int:
     """Give the number of threads a run uses: `engine.workers`, or every core this process may run on."""
-    return config.workers or len(os.sched_getaffinity(0))
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return config.workers or usable
 
 
 def single_threaded() -> AbstractContextManager[Any]:
     """Hold BLAS and OpenMP to one thread: a product or sum split over threads may round differently each time."""
     return threadpool_limits(1)  # type: ignore[no-any-return]
+
+
+def worker_threads(config: EngineConfig) -> ThreadPoolExecutor:
+    """Make a pool whose threads are single-threaded themselves; OpenMP counts for each calling thread."""
+    return ThreadPoolExecutor(count_workers(config), initializer=threadpool_limits, initargs=(1,))
 
 
 def map_in_order(function: Callable[[Item], Result], items: Iterable[Item], config: EngineConfig) -> Generator[Result]:
@@ -68,7 +74,7 @@ def map_in_order(function: Callable[[Item], Result], items: Iterable[Item], conf
         with _dask_submit(config.dask_address) as (submit, n_workers):
             yield from _in_order(submit, function, items, 2 * n_workers)
     else:
-        with ThreadPoolExecutor(count_workers(config)) as pool:
+        with worker_threads(config) as pool:
             yield from _in_order(pool.submit, function, items, 2 * count_workers(config))
 
 

@@ -25,7 +25,7 @@ from kmstream.clustering import (
 )
 from kmstream.config import Config, FeaturesConfig
 from kmstream.dataset import Dataset, Span, locate, read_batches
-from kmstream.engine import count_workers
+from kmstream.engine import worker_threads
 from kmstream.errors import TooFewRowsError
 from kmstream.features import Scaling, encode
 from kmstream.run import Run
@@ -143,9 +143,8 @@ class _Work:
 
 def _choose_start(config: Config, X: Matrix, known: FloatArray | None) -> SampleFit:
     model = config.model
-    fresh = search_centroids(
-        X, model.n_clusters, n_init=model.n_init, seed=model.random_state, n_workers=count_workers(config.engine)
-    )
+    with worker_threads(config.engine) as pool:
+        fresh = search_centroids(X, model.n_clusters, n_init=model.n_init, seed=model.random_state, apply=pool.map)
     if known is None or len(known) != model.n_clusters:
         return fresh
     warm = polish_centroids(X, known)

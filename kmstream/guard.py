@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from kmstream.config import Config
 
 MAX_INERTIA_RATIO = 1.001  # a refit of the same data may end this much worse by the noise of its mini-batches
+_NO_INERTIA = 1e-12  # rows all on their centroids; keeps the ratio a number
 _RANK = {"ok": 0, "warn": 1, "alert": 2}
 
 
@@ -55,9 +56,7 @@ def check_refit(
     share, least = float(shares[smallest]), config.model.min_cluster_share
     checks = [Check("smallest_segment_share", share >= least, share, least, labels[smallest])]
     if current_inertia_per_row is not None:
-        ratio = inertia_per_row / current_inertia_per_row if current_inertia_per_row > 0 else 1.0
-        if current_inertia_per_row == 0 and inertia_per_row > 0:
-            ratio = float("inf")
+        ratio = 1.0 if inertia_per_row == 0 else inertia_per_row / max(current_inertia_per_row, _NO_INERTIA)
         checks.append(Check("inertia_against_current", ratio <= MAX_INERTIA_RATIO, ratio, MAX_INERTIA_RATIO))
     kept = {label: value for label, value in overlap.items() if not np.isnan(value)}
     if kept:

@@ -39,7 +39,7 @@ from kmstream.publish import Refit, finish_refit
 from kmstream.reporting import load_references
 from kmstream.results import RefreshResult, ScoreResult
 from kmstream.run import Run
-from kmstream.scan import make_scaling, scan_dataset
+from kmstream.scan import make_scaling, refuse_no_rows, scan_dataset
 from kmstream.scoring import finish_score, report_nothing_new
 from kmstream.store import ModelVersion, Store
 
@@ -88,6 +88,7 @@ def refresh(
         run = Run(config, dataset, make_plan(config, dataset).chunk_rows, progress)
         with watch.stage("scan"):
             scan = scan_dataset(run, statistics=kept is None)
+            refuse_no_rows(run, scan)
             scaling = kept.model.scaling if kept else make_scaling(config.features, scan)
         known = find_known_centroids(current, config.features, scaling)
         with watch.stage("fit"):

@@ -75,7 +75,7 @@ class Verdict:
 def finish_refit(refit: Refit, sample: pa.Table, assigned: Assigned) -> RefreshResult:
     """Judge a candidate, save it as a version, and publish it if the gate lets it pass.
 
-    The order makes a crash harmless: the assignments are there, then the version, then CURRENT, then the history.
+    The order makes a crash harmless: first the assignments, then the version, the history's line, and CURRENT last.
     """
     verdict = _judge(refit, assigned)
     sample, silhouette = label_sample(sample, refit.model)
@@ -163,11 +163,11 @@ def _publish(refit: Refit, verdict: Verdict, assigned: Assigned) -> None:
         store.log("held", refit.now, version=refit.version, **facts, failed=failed)
         return
     mark_complete(store.assignments(refit.version))
-    store.set_current(refit.version)
     previous = refit.current.version if refit.current else None
     store.log(
         "published", refit.now, version=refit.version, previous=previous, **facts, severity=verdict.report.severity
     )
+    store.set_current(refit.version)
     remove_old_versions(store.output / "assignments", config.output.keep_versions, refit.version)
 
 

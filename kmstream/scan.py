@@ -76,11 +76,6 @@ def scan_dataset(run: Run, *, statistics: bool) -> Scan:
     ----------
     statistics : bool
         Whether moments and categories are wanted; without them only spans that hold sampled rows are read.
-
-    Raises
-    ------
-    TooFewRowsError
-        If no row can be used.
     """
     config, dataset, spans = run.config, run.dataset, run.dataset.spans
     positions = sample_positions(dataset.rows, config.model.sample_rows, config.model.random_state)
@@ -92,15 +87,23 @@ def scan_dataset(run: Run, *, statistics: bool) -> Scan:
         if statistics or cuts[i + 1] > cuts[i]
     ]
     function = partial(_scan_span, dataset, config.features, run.chunk_rows, statistics)
-    found = run.fold("scan", function, work, Scan.nothing(config.features), Scan.merge)
-    if not found.sample.num_rows:
+    return run.fold("scan", function, work, Scan.nothing(config.features), Scan.merge)
+
+
+def refuse_no_rows(run: Run, scan: Scan) -> None:
+    """Refuse to fit a model to nothing.
+
+    Raises
+    ------
+    TooFewRowsError
+    """
+    if not scan.sample.num_rows:
         error = TooFewRowsError(
-            f"none of the {dataset.rows} rows in {len(dataset.partitions)} files can be used"
-            + ("; a feature is missing in each sampled row" if dataset.rows else "")
+            f"none of the {run.dataset.rows} rows in {len(run.dataset.partitions)} files can be used"
+            + ("; each lacks a feature" if run.dataset.rows else "")
         )
         error.add_note("Set features.on_missing to mean or median, or leave out the column that is empty.")
         raise error
-    return found
 
 
 def make_scaling(features: FeaturesConfig, scan: Scan) -> Scaling:

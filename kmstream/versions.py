@@ -198,8 +198,8 @@ def _move_current(store: Store, version: str, event: str, now: datetime | None) 
     store.load(version)  # refuses a version that is not whole
     if store.assignments(version).is_dir():
         mark_complete(store.assignments(version))
-    store.set_current(version)
     store.log(event, now or datetime.now(UTC), version=version, previous=previous)
+    store.set_current(version)
     return {"version": version, "previous": previous, "status": event}
 
 

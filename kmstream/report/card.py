@@ -96,7 +96,7 @@ def _quality(model: ModelFacts, drift: Mapping[str, Any]) -> str:
         lines.append(f"- Agreement with {as_markdown(drift.get('reference'))} (ARI): {number(drift['ari'], 3)}")
     if drift.get("severity") not in {None, "ok"}:
         lines.append(f"- Its data against those of {as_markdown(drift.get('reference'))}:")
-    lines += [f"  - {as_markdown(explain(reason, drift))}" for reason in ranked(drift.get("reasons") or ())]
+    lines += [f"  - {as_markdown(explain(reason))}" for reason in ranked(drift.get("reasons") or ())]
     gate = [
         [
             as_markdown(str(check.get("check")).replace("_", " ")),

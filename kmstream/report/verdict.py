@@ -1,11 +1,11 @@
 """The verdict in a plain sentence, and what drives it, strongest first."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from kmstream.report.facts import RunFacts
-from kmstream.report.wording import count, number, percent, points, signed
+from kmstream.report.wording import count, number, percent, points
 
 SEVERITIES = ("ok", "warn", "alert")
 LEVEL_NAMES = {"ok": "OK", "warn": "Warning", "alert": "Alert", "held": "Held", "first": "First version"}
@@ -61,7 +61,7 @@ def find_verdict(drift: Mapping[str, Any], run: RunFacts) -> Verdict:
     """
     severity = str(drift.get("severity") or "ok")
     reasons = tuple(
-        Reason(str(reason.get("severity")), explain(reason, drift)) for reason in ranked(drift.get("reasons") or ())
+        Reason(str(reason.get("severity")), explain(reason)) for reason in ranked(drift.get("reasons") or ())
     )
     reference = drift.get("reference")
     if run.status == "held":
@@ -125,93 +125,22 @@ def find_flags(drift: Mapping[str, Any], about: str) -> dict[tuple[str, Any], st
     return {(str(reason.get("measure")), reason.get(about)): str(reason.get("severity")) for reason in reasons}
 
 
-def explain(reason: Mapping[str, Any], drift: Mapping[str, Any]) -> str:
-    """Turn one reason of drift.json into a sentence.
+def explain(reason: Mapping[str, Any]) -> str:
+    """Turn one reason of drift.json into a whole sentence, with its limit.
 
     Examples
     --------
-    >>> explain({"measure": "share_psi", "value": 0.314, "threshold": 0.25, "severity": "alert"}, {})
-    'The mix of the segments changed: the PSI of their shares is 0.314 (alert from 0.25).'
+    >>> reason = {
+    ...     "measure": "share_psi",
+    ...     "value": 0.3,
+    ...     "threshold": 0.25,
+    ...     "severity": "alert",
+    ...     "text": "the mix changed",
+    ... }
+    >>> explain(reason)
+    'The mix changed (alert from 0.25).'
     """
-    measure = str(reason.get("measure"))
-    sentence = _SENTENCES.get(measure, _any_measure)(reason, drift)
+    text, measure = str(reason["text"]), reason["measure"]
     as_text = percent if measure == "outlier_share" else points if measure == "share_change" else number
-    limit = as_text(reason.get("threshold")).lstrip("+")
-    return f"{sentence} ({reason.get('severity')} from {limit})."
-
-
-def _share_psi(reason: Mapping[str, Any], _: Mapping[str, Any]) -> str:
-    return f"The mix of the segments changed: the PSI of their shares is {number(reason.get('value'), 3)}"
-
-
-def _share_change(reason: Mapping[str, Any], drift: Mapping[str, Any]) -> str:
-    segment = _find(drift.get("segments"), "cluster_label", reason.get("label"))
-    then, now = segment.get("reference_share"), segment.get("share")
-    name = f"'{reason.get('label')}'"
-    if then is None or now is None:
-        return f"The share of {name} changed by {points(reason.get('value')).lstrip('+')}"
-    if not then:
-        return f"{name} is new and holds {percent(now)} of the rows"
-    if not now:
-        return f"{name} holds no row now; it held {percent(then)} of them"
-    verb = "grew" if now > then else "shrank"
-    return f"{name} {verb} from {percent(then)} to {percent(now)} of the rows, {points(now - then)}"
-
-
-def _centroid_shift(reason: Mapping[str, Any], drift: Mapping[str, Any]) -> str:
-    segment = _find(drift.get("segments"), "cluster_label", reason.get("label"))
-    moved = segment.get("moved_most") or ()
-    sentence = f"The centre of '{reason.get('label')}' moved by {number(reason.get('value'), 3)} of its radius"
-    return f"{sentence}; its {_moved(moved[0])}" if moved else sentence
-
-
-def _inertia_ratio(reason: Mapping[str, Any], _: Mapping[str, Any]) -> str:
-    times = f"inertia per row is {number(reason.get('value'), 3)} times the reference"
-    return f"Rows{_where(reason)} lie farther from their centres: {times}"
-
-
-def _outlier_share(reason: Mapping[str, Any], _: Mapping[str, Any]) -> str:
-    far = f"{percent(reason.get('value'))} of the rows{_where(reason)}"
-    return f"{far} lie farther out than 99{chr(160)}% of the reference rows did"
-
-
-def _feature_psi(reason: Mapping[str, Any], drift: Mapping[str, Any]) -> str:
-    row = _find(drift.get("features"), "feature", reason.get("feature"))
-    sentence = f"The distribution of {reason.get('feature')} changed: PSI {number(reason.get('value'), 3)}"
-    if row.get("mean_from") is None or row.get("mean_to") is None:
-        return sentence
-    return f"{sentence}; its mean moved by {signed(row['mean_to'] - row['mean_from'])} in scaled units"
-
-
-def _any_measure(reason: Mapping[str, Any], _: Mapping[str, Any]) -> str:
-    if reason.get("text"):
-        return str(reason["text"])
-    about = f" of {reason['feature']}" if reason.get("feature") is not None else ""
-    measure = str(reason.get("measure")).replace("_", " ")
-    return f"The {measure}{about}{_where(reason)} is {number(reason.get('value'), 3)}"
-
-
-_SENTENCES: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any]], str]] = {
-    "share_psi": _share_psi,
-    "share_change": _share_change,
-    "centroid_shift": _centroid_shift,
-    "inertia_ratio": _inertia_ratio,
-    "outlier_share": _outlier_share,
-    "feature_psi": _feature_psi,
-}
-
-
-def _moved(move: Mapping[str, Any]) -> str:
-    start, end = move.get("from"), move.get("to")
-    if start is None or end is None:
-        return f"{move.get('feature')} changed most"
-    verb = "rose" if end > start else "fell"
-    return f"{move.get('feature')} {verb} from {number(start)} to {number(end)}"
-
-
-def _where(reason: Mapping[str, Any]) -> str:
-    return "" if reason.get("label") is None else f" of '{reason['label']}'"
-
-
-def _find(rows: Iterable[Mapping[str, Any]] | None, key: str, value: object) -> Mapping[str, Any]:
-    return next((row for row in rows or () if row.get(key) == value), {})
+    limit = as_text(reason["threshold"]).lstrip("+")
+    return f"{text[:1].upper()}{text[1:]} ({reason['severity']} from {limit})."

@@ -1,0 +1,105 @@
+"""What drives a drift report: each measure at or above its threshold, as a sentence with numbers in original units."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kmstream.config import DriftConfig, Threshold
+
+SEVERITIES = ("ok", "warn", "alert")
+STANDARD_ERRORS = 3.0  # a shift within this many is taken for noise
+
+Figures = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One measure at or above a threshold.
+
+    Attributes
+    ----------
+    label, feature : str or None
+        What it was measured on; both None for the rows as a whole.
+    text : str
+        A sentence, without a full stop.
+    """
+
+    measure: str
+    label: str | None
+    feature: str | None
+    value: float
+    threshold: float
+    severity: str
+    text: str
+
+
+def find_reasons(
+    totals: Figures, segments: Sequence[Figures], features: Sequence[Figures], thresholds: DriftConfig
+) -> tuple[Reason, ...]:
+    """Find what is at or above its threshold: alerts first, each by how far it is beyond.
+
+    Parameters
+    ----------
+    totals, segments, features : mapping, sequences of mapping
+        As in drift.json.
+    thresholds : DriftConfig
+    """
+    found = []
+    for measure, value, label, feature, text in _candidates(totals, segments, features):
+        limits: Threshold = getattr(thresholds, measure)
+        if value is not None and value >= limits.warn:
+            severity, limit = ("alert", limits.alert) if value >= limits.alert else ("warn", limits.warn)
+            found.append(Reason(measure, label, feature, value, limit, severity, text))
+    return tuple(sorted(found, key=lambda one: (-SEVERITIES.index(one.severity), -one.value / (one.threshold or 1.0))))
+
+
+def worst(reasons: Sequence[Reason]) -> str:
+    """Give the severity of the whole: that of its strongest reason."""
+    return max((reason.severity for reason in reasons), key=SEVERITIES.index, default="ok")
+
+
+def _candidates(
+    totals: Figures, segments: Sequence[Figures], features: Sequence[Figures]
+) -> Iterator[tuple[str, float | None, str | None, str | None, str]]:
+    psi, inertia, outliers = totals["share_psi"], totals["inertia_ratio"], totals["outlier_share"]
+    yield "share_psi", psi, None, None, f"the mix of the segments changed: the PSI of their shares is {number(psi)}"
+    far = f"rows lie farther from their centroids: inertia per row is {number(inertia)} times the reference"
+    yield "inertia_ratio", inertia, None, None, far
+    beyond = f"{outliers:.1%} of the rows lie farther out than 99 % of the reference rows did"
+    yield "outlier_share", outliers, None, None, beyond
+    for segment in segments:
+        label, then, now = segment["cluster_label"], segment["reference_share"], segment["share"]
+        yield "share_change", abs(now - then), label, None, _tell_share(label, then, now)
+        errors = segment["standard_errors"]
+        if segment["moved_most"] and (errors is None or errors > STANDARD_ERRORS):
+            most, radii = segment["moved_most"][0], segment["centroid_shift_radii"]
+            verb = "rose" if most["to"] > most["from"] else "fell"
+            text = (
+                f"the centroid of '{label}' moved by {number(radii)} of its radius; "
+                f"its {most['feature']} {verb} from {number(most['from'])} to {number(most['to'])}"
+            )
+            yield "centroid_shift", radii, label, most["feature"], text
+    for one in features:
+        text = f"the distribution of {one['feature']} changed: PSI {number(one['psi'])}"
+        yield "feature_psi", one["psi"], None, one["feature"], text
+
+
+def _tell_share(label: str, then: float, now: float) -> str:
+    if not then:
+        return f"'{label}' is new and holds {now:.1%} of the rows"
+    if not now:
+        return f"'{label}' holds no row now; it held {then:.1%} of them"
+    return f"'{label}' {'grew' if now > then else 'shrank'} from {then:.1%} to {now:.1%} of the rows"
+
+
+def number(value: float | None) -> str:
+    """Write a number as people read it.
+
+    Examples
+    --------
+    >>> number(1234.567), number(0.61234), number(-3.0)
+    ('1,235', '0.612', '-3')
+    """
+    if value is None:
+        return "none"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
