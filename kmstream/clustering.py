@@ -27,6 +27,7 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 _SEARCH_ITERATIONS = 100
+_FAR_OFF = 16.0  # scaled units
 _CHECK_EVERY = 64  # mini-batch steps between two looks at whether the centroids still move
 
 
@@ -353,7 +354,16 @@ def _exact_batches(matrices: Iterable[Matrix], batch_size: int) -> Iterator[Matr
         yield np.concatenate(held)
 
 
+def find_origin(centroids: NDArray[np.floating]) -> Matrix:
+    """Find a point to measure from: zero, or amid centroids so far off that float32 would lose their digits."""
+    middle = centroids.mean(axis=0)
+    return np.where(np.abs(middle).max() > _FAR_OFF, middle, 0.0).astype(np.float32)
+
+
 def _nearest_ids(X: Matrix, centroids: Matrix) -> tuple[IntArray, Matrix]:
+    origin = find_origin(centroids)
+    if origin.any():
+        X, centroids = X - origin, centroids - origin
     scores = X @ (-2.0 * centroids.T)
     scores += np.square(centroids).sum(axis=1)
     return scores.argmin(axis=1), scores

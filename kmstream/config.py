@@ -9,10 +9,12 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -44,7 +46,7 @@ def parse_bytes(value: object) -> object:
     if match is None or match[2].lower() not in _BYTE_UNITS:
         msg = f"{value!r} should be a byte size such as '512MiB' or '2GB'"
         raise ValueError(msg)
-    return int(float(match[1]) * _BYTE_UNITS[match[2].lower()])
+    return int(Decimal(match[1]) * _BYTE_UNITS[match[2].lower()])
 
 
 def parse_duration(value: object) -> object:
@@ -63,11 +65,22 @@ def parse_duration(value: object) -> object:
     if not parts or re.fullmatch(r"(\s*\d+(?:\.\d+)?\s*[smhdw])+\s*", value) is None:
         msg = f"{value!r} should be a duration such as '30m', '24h' or '7d'"
         raise ValueError(msg)
-    return sum((timedelta(**{_DURATION_UNITS[unit]: float(n)}) for n, unit in parts), timedelta())
+    try:
+        return sum((timedelta(**{_DURATION_UNITS[unit]: float(n)}) for n, unit in parts), timedelta())
+    except OverflowError:
+        msg = f"{value!r} is longer than {timedelta.max.days} days"
+        raise ValueError(msg) from None
 
 
-ByteSize = Annotated[int, BeforeValidator(parse_bytes), Field(gt=0)]
-Duration = Annotated[timedelta, BeforeValidator(parse_duration), Field(ge=timedelta())]
+def _refuse_negative(value: timedelta) -> timedelta:
+    if value < timedelta():
+        msg = "should not be negative"
+        raise ValueError(msg)
+    return value
+
+
+ByteSize = Annotated[int, BeforeValidator(parse_bytes), Field(gt=0, lt=2**63)]
+Duration = Annotated[timedelta, BeforeValidator(parse_duration), AfterValidator(_refuse_negative)]
 
 
 class Section(BaseModel):
@@ -175,6 +188,18 @@ class DriftConfig(Section):
     inertia_ratio: Threshold = Threshold(warn=1.20, alert=1.50)
     outlier_share: Threshold = Threshold(warn=0.02, alert=0.05)
     feature_psi: Threshold = Threshold(warn=0.10, alert=0.25)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_half_thresholds(cls, data: object) -> object:
+        """Take the limit that is not given from the default: `--set drift.share_psi.warn=0.2` is enough."""
+        if not isinstance(data, dict):
+            return data
+        defaults = {key: field.default.model_dump() for key, field in cls.model_fields.items() if key != "reference"}
+        return {
+            key: defaults[key] | value if key in defaults and isinstance(value, dict) else value
+            for key, value in data.items()
+        }
 
 
 class RetrainConfig(Section):
@@ -313,7 +338,7 @@ def _explain(cause: ValidationError) -> str:
     else:
         said = first["msg"].removeprefix("Value error, ")
         observed = first["input"]
-        shown = "" if isinstance(observed, dict) or repr(observed) in said else f"={observed!r}"
+        shown = "" if isinstance(observed, dict) or said.startswith(repr(observed)) else f"={observed!r}"
         text = f"{where}{shown}: {said[0].lower()}{said[1:]}"
     more = len(errors) - 1
     return text + (f" (and {more} more)" if more else "")

@@ -21,6 +21,10 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 OUTLIER_QUANTILE = 0.99
+_TOTALS = (
+    *("rows", "reference_rows", "share_psi", "share_js", "share_chi2_p", "share_cramers_v", "share_change"),
+    *("centroid_shift_radii", "inertia_ratio", "outlier_share", "feature_psi"),
+)
 
 
 @dataclass(frozen=True)
@@ -93,19 +97,20 @@ def compare(
     features = _compare_features(reference, current, r, c, feature_names)
     shifts = [s["centroid_shift_radii"] for s in segments if s["centroid_shift_radii"] is not None]
     _, p_value, cramers_v = share_chi2(r.rows, c.rows)
-    totals = {
-        "rows": current.summary.n_rows,
-        "reference_rows": reference.summary.n_rows,
-        "share_psi": psi(r.rows, c.rows),
-        "share_js": share_js(r.rows, c.rows),
-        "share_chi2_p": p_value,
-        "share_cramers_v": cramers_v,
-        "share_change": float(np.abs(c.shares - r.shares).max()),
-        "centroid_shift_radii": max(shifts, default=None),
-        "inertia_ratio": _ratio(c.sse.sum(), c.rows.sum(), r.sse.sum(), r.rows.sum()),
-        "outlier_share": float(c.outliers.sum() / max(c.rows.sum(), 1)),
-        "feature_psi": max((f["psi"] for f in features), default=0.0),
-    }
+    values = (
+        current.summary.n_rows,
+        reference.summary.n_rows,
+        psi(r.rows, c.rows),
+        share_js(r.rows, c.rows),
+        p_value,
+        cramers_v,
+        float(np.abs(c.shares - r.shares).max()),
+        max(shifts, default=None),
+        _ratio(c.sse.sum(), c.rows.sum(), r.sse.sum(), r.rows.sum()),
+        float(c.outliers.sum() / max(c.rows.sum(), 1)),
+        max((f["psi"] for f in features), default=0.0),
+    )
+    totals: dict[str, Any] = dict(zip(_TOTALS, values, strict=True))
     # A window without usable rows says nothing about the segments; the rows skipped are told elsewhere.
     reasons = find_reasons(totals, segments, features, thresholds) if c.rows.any() else ()
     return DriftReport(worst(reasons), reasons, totals, tuple(segments), tuple(features))
@@ -261,7 +266,9 @@ def _compare_features(
     features = []
     for j, name in enumerate(feature_names):
         if j < len(current.bins):
-            value = psi(reference.bins[j], current.bins[j])
+            # A bin that is empty on both sides says nothing; smoothed, it would look like drift of a small window.
+            seen = (reference.bins[j] + current.bins[j]) > 0
+            value = psi(reference.bins[j][seen], current.bins[j][seen])
         else:  # a one-hot column: its mean is the share of rows in this category
             value = psi(*(np.array([n * m, n * (1 - m)]) for n, m in ((n_r, mean_from[j]), (n_c, mean_to[j]))))
         features.append(
@@ -306,7 +313,8 @@ def _describe_first(current: Observed, feature_names: Sequence[str]) -> DriftRep
         }
         for name, mean in zip(feature_names, means, strict=True)
     ]
-    return DriftReport("ok", (), {"rows": current.summary.n_rows}, tuple(segments), tuple(features))
+    totals = dict.fromkeys(_TOTALS) | {"rows": current.summary.n_rows}
+    return DriftReport("ok", (), totals, tuple(segments), tuple(features))
 
 
 def _by_feature(feature_names: Sequence[str], values: FloatArray) -> dict[str, float]:

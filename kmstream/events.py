@@ -23,6 +23,14 @@ _NEEDS_A_PERSON = {
 Event = tuple[str, dict[str, Any]]
 
 
+class HeldError(Exception):
+    """A refresh came to its end, and the gate held its version back: how an orchestrator lets a person see that."""
+
+    def __init__(self, result: RefreshResult) -> None:
+        super().__init__(verdict_of_refresh(result))
+        self.result = result
+
+
 def resource_id(name: str) -> str:
     """Name a segmentation as events do.
 
@@ -95,7 +103,8 @@ def verdict_of_refresh(result: RefreshResult) -> str:
             for check in result.gate
             if not check.ok
         )
-        return f"{result.version} is held: {failed}. The version in use has not changed; a person may promote this one."
+        use = f"kmstream models promote {result.version}"
+        return f"{result.version} is held: {failed}. The version in use has not changed; to use this one: {use}"
     if is_first(result):
         return f"{result.version} is published: the first version, {size}."
     changed = [f"{line['cluster_label']} {line['event']}" for line in (*result.labels, *result.retired)
@@ -161,7 +170,7 @@ def markdown_of_score(result: ScoreResult) -> str:
         as_markdown(verdict_of_score(result)),
         _table(head, rows, numbers=range(1, 6)),
         _list_reasons("Why", result.reasons),
-        f"New fit: {as_markdown(result.retrain['why'])}.",
+        f"New fit{'' if result.retrain['requested'] else ' not'} asked for: {as_markdown(result.retrain['why'])}.",
         _point_to(result.report, result.assignments, result.rows_skipped, result.seconds),
     )
 
@@ -216,7 +225,7 @@ def _list_reasons(title: str, reasons: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _point_to(report: str | None, assignments: str, skipped: int, seconds: Mapping[str, float]) -> str:
-    lines = [f"- report: [`{report}`](<file://{report}>)"] if report else []
+    lines = [f"- report: [{as_markdown(report)}](<file://{report}>)"] if report else []
     lines.append(f"- rows with their segments: `{assignments}`")
     if skipped:
         lines.append(f"- {count(skipped, 'row')} without a segment")

@@ -20,6 +20,7 @@ from kmstream.summary import ColumnSummary
 FloatArray = NDArray[np.float64]
 TILE_ROWS = 4096  # rows scaled, measured and summed at once: fits the cache, and fixes the order of every sum
 MAX_CATEGORIES = 100
+_FARTHEST = 1e15  # scaled units; the square of what lies beyond would not be a float32
 
 
 @dataclass(frozen=True)
@@ -184,9 +185,10 @@ def encode(batch: pa.Table, features: FeaturesConfig, scaling: Scaling) -> Encod
     if values.unusable:
         numeric = np.where(np.isnan(numeric), scaling.fill[:, None], numeric)
     X = np.zeros((n_rows, scaling.n_features), dtype=np.float32)
+    center, scale = scaling.center[:, None], scaling.scale[:, None]
     for start in range(0, n_rows, TILE_ROWS):  # transposing tile by tile stays in the cache
         tile = slice(start, start + TILE_ROWS)
-        X[tile, :n_numeric] = ((numeric[:, tile] - scaling.center[:, None]) / scaling.scale[:, None]).T
+        X[tile, :n_numeric] = np.clip((numeric[:, tile] - center) / scale, -_FARTHEST, _FARTHEST).T
     unseen: dict[str, int] = {}
     first_column = n_numeric
     for name, categories in zip(features.categorical, scaling.categories, strict=True):
@@ -303,7 +305,8 @@ def learn_scaling(
             error.add_note("Group the rare values, or leave the column out of features.categorical.")
             raise error
     if sample.shape[0]:
-        low, median, high, *_ = quantiles = _quantiles(sample, [0.25, 0.5, 0.75, *np.arange(1, n_bins) / n_bins])
+        q = [0.25, 0.5, 0.75, *np.arange(1, n_bins) / n_bins]
+        low, median, high, *_ = quantiles = _quantiles(sample, q, columns.mean)
         edges = np.ascontiguousarray(quantiles[3:].T)
     else:
         low = median = high = np.empty(0)
@@ -357,11 +360,11 @@ def to_scaled_units(original: FloatArray, features: FeaturesConfig, scaling: Sca
     return X
 
 
-def _quantiles(sample: FloatArray, q: list[float]) -> FloatArray:
+def _quantiles(sample: FloatArray, q: list[float], where_empty: FloatArray) -> FloatArray:
     """Quantiles per feature, missing values left out; shape (len(q), n_numeric)."""
+    usable = [row[~np.isnan(row)] for row in sample]
     return np.stack(
-        [np.quantile(row[~np.isnan(row)], q) if (~np.isnan(row)).any() else np.full(len(q), np.nan) for row in sample],
-        axis=1,
+        [np.quantile(row if len(row) else default, q) for row, default in zip(usable, where_empty, strict=True)], axis=1
     )
 
 

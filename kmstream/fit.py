@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -15,6 +15,7 @@ from kmstream.clustering import (
     IntArray,
     Matrix,
     SampleFit,
+    find_origin,
     largest_move,
     move_centroids,
     polish_centroids,
@@ -154,12 +155,13 @@ def _choose_start(config: Config, X: Matrix, known: FloatArray | None) -> Sample
 
 def _stream_epochs(run: Run, work: _Work, start: SampleFit) -> tuple[FloatArray, list[FitPass]]:
     config, spans, passes = run.config.model, work.dataset.spans, []
-    model = start_minibatch(start, seed=config.random_state)
+    origin = find_origin(start.centroids)
+    model = start_minibatch(replace(start, centroids=start.centroids - origin), seed=config.random_state)
 
     def stream(order: NDArray[np.int64]) -> Iterator[Matrix]:
         for i in order:
             for X, keep in work.matrices(spans[i]):
-                yield X[keep]
+                yield X[keep] - origin
                 run.progress.advance(len(X))
 
     for epoch in range(config.max_epochs):
@@ -171,7 +173,7 @@ def _stream_epochs(run: Run, work: _Work, start: SampleFit) -> tuple[FloatArray,
         passes.append(FitPass("mini-batch", n_rows, None, move, time.perf_counter() - started))
         if move < config.tol:
             break
-    return model.cluster_centers_.astype(np.float64), passes
+    return model.cluster_centers_ + origin.astype(np.float64), passes
 
 
 def _exact_pass(run: Run, work: _Work, centroids: FloatArray, sample: Matrix) -> tuple[FloatArray, IntArray, FitPass]:

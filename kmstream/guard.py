@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -102,4 +102,4 @@ def decide_retrain(
 
 
 def _time(line: Mapping[str, Any]) -> datetime:
-    return datetime.fromisoformat(str(line["time"]))
+    return datetime.fromisoformat(str(line["time"])).astimezone(UTC)

@@ -164,7 +164,8 @@ def match_by_overlap(
     """
     union = migration.sum(axis=1)[:, None] + migration.sum(axis=0)[None, :] - migration
     jaccard = migration / np.maximum(union, 1)
-    return _match(1.0 - jaccard.T, known_labels, 1.0 - min_overlap, rows, used_labels)
+    cost = np.where(migration > 0, 1.0 - jaccard, np.inf).T
+    return _match(cost, known_labels, 1.0 - min_overlap, rows, used_labels)
 
 
 def _match(
@@ -247,7 +248,7 @@ def adjusted_rand_index(migration: IntArray) -> float:
         return float((n * (n - 1) / 2).sum())
 
     together, first, second = pairs(table), pairs(table.sum(axis=1)), pairs(table.sum(axis=0))
-    everything = table.sum() * (table.sum() - 1) / 2
+    everything = float(table.sum() * (table.sum() - 1) / 2)
     by_chance = first * second / everything if everything else 0.0
     most = (first + second) / 2
     return 1.0 if most == by_chance else (together - by_chance) / (most - by_chance)

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
-BINS_PER_OCTAVE = 32  # distance bins are 2.2 % wide: the 99 % distance is right to a fraction of that
-_LOWEST_OCTAVE, _OCTAVES = -12, 24  # distances from 2**-12 to 2**12 scaled units, the rest in the outer bins
+BINS_PER_OCTAVE = 64  # distance bins are 1.1 % wide
+_LOWEST_OCTAVE, _OCTAVES = -24, 48  # distances from 2**-24 to 2**24 scaled units, the rest in the outer bins
 N_DISTANCE_BINS = BINS_PER_OCTAVE * _OCTAVES
 
 
@@ -111,7 +111,7 @@ class ClusterSummary:
     sse : ndarray of shape (n_clusters,)
         Sum of squared distances to the centroid the rows were assigned to; its total is the inertia.
     distance_counts : ndarray of shape (n_clusters, N_DISTANCE_BINS)
-        Rows by distance to their centroid, in bins of 1/32 octave.
+        Rows by distance to their centroid, in bins of 1/64 octave.
     """
 
     rows: IntArray
@@ -160,21 +160,19 @@ class ClusterSummary:
         return float(self.sse.sum() / max(self.n_rows, 1))
 
     def distance_quantile(self, q: float) -> FloatArray:
-        """Distance within which a share `q` of each cluster's rows lies, from the counts; 0 for an empty cluster.
+        """Distance within which at least a share `q` of each cluster's rows lies; 0 for an empty cluster.
 
         Returns
         -------
         ndarray of shape (n_clusters,)
-            Interpolated inside its bin of 2.2 %.
+            The upper end of a bin, so that never more than ``1 - q`` of the rows lie beyond, whatever values repeat.
         """
         quantile = np.zeros(len(self.rows))
         for i, counts in enumerate(self.distance_counts):
             target = q * counts.sum()
             if target > 0:
-                upto = np.cumsum(counts)
-                inside = int(np.searchsorted(upto, target))
-                part = 1.0 - (upto[inside] - target) / counts[inside]
-                quantile[i] = 2.0 ** (_LOWEST_OCTAVE + (inside + part) / BINS_PER_OCTAVE)
+                inside = int(np.searchsorted(np.cumsum(counts), target))
+                quantile[i] = 2.0 ** (_LOWEST_OCTAVE + (inside + 1) / BINS_PER_OCTAVE)
         return quantile
 
 
