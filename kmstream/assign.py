@@ -122,12 +122,15 @@ def assign_dataset(run: Run, job: AssignJob) -> Assigned:
 
 def _assign_partition(job: AssignJob, partition: Partition) -> Assigned:
     total, span = job.nothing(), Span(partition, 0, partition.rows)
-    columns = None if job.columns is None else list(dict.fromkeys([*job.model.features.columns, *job.columns]))
+    models = (job.model, job.current) if job.current else (job.model,)
+    needed = dict.fromkeys([*(name for model in models for name in model.features.columns), *(job.columns or ())])
     with (
         open_parquet(job.dataset.filesystem, partition.uri) as source,
         write_partition(job.folder / partition.path, source, job.columns, job.model.labels, job.metadata) as output,
     ):
-        for first_row, batch in read_batches(job.dataset, span, job.chunk_rows, columns):
+        for first_row, batch in read_batches(
+            job.dataset, span, job.chunk_rows, list(needed), whole=job.columns is None
+        ):
             with locate(partition, first_row, batch.num_rows):
                 total = _assign_batch(job, batch, output, total)
     rows = {label: int(n) for label, n in zip(job.model.labels, total.summary.rows, strict=True)}
@@ -144,12 +147,11 @@ def _assign_batch(job: AssignJob, batch: pa.Table, output: PartitionWriter, tota
     outside = nearest.distances[keep] > job.outlier_distances[ids]
     migration, current_sse = total.migration, total.current_sse
     if current is not None:
-        same_space = current.scaling is model.scaling and current.features == model.features
-        X = encoded.X if same_space else encode(batch, current.features, current.scaling).X
-        before = find_nearest(X, current.centroids)
-        flat = before.cluster_ids[keep] * np.int64(len(model.centroids)) + ids
+        there = encoded if current.scaling is model.scaling else encode(batch, current.features, current.scaling)
+        before, both = find_nearest(there.X, current.centroids), keep & there.keep
+        flat = before.cluster_ids[both] * np.int64(len(model.centroids)) + nearest.cluster_ids[both]
         migration = migration + np.bincount(flat, minlength=migration.size).reshape(migration.shape)
-        current_sse = add_squares(before.distances, keep, current_sse)
+        current_sse = add_squares(before.distances, both, current_sse)
     return Assigned(
         summarise(encoded.X, keep, nearest, model.centroids, total.summary),
         total.bins + encoded.bins,

@@ -17,10 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kmstream.clustering import Nearest
-from kmstream.dataset import Dataset, Partition
-from kmstream.errors import ConfigError, OutputError, SchemaMismatchError
+from kmstream.dataset import CLUSTER_COLUMNS, Dataset, Partition, split_glob
+from kmstream.errors import ConfigError, OutputError
 
-CLUSTER_COLUMNS = ("cluster_id", "cluster_label", "cluster_distance", "cluster_margin")
 MANIFEST, SUCCESS = "_manifest.json", "_SUCCESS"
 
 
@@ -113,19 +112,9 @@ def write_partition(
 def output_schema(schema: pa.Schema, columns: Sequence[str] | None, metadata: Mapping[str, str]) -> pa.Schema:
     """Give the schema of an output file: the carried columns, then the cluster columns.
 
-    Raises
-    ------
-    SchemaMismatchError
-        If a carried column has the name of a cluster column, or is not there.
+    The file has been checked to hold the carried columns, and none with the name of a cluster column.
     """
     names = schema.names if columns is None else list(columns)
-    if taken := [name for name in names if name in CLUSTER_COLUMNS]:
-        error = SchemaMismatchError(f"the input already has a column {taken[0]!r}; expected none of that name")
-        error.add_note("Rename it, or set output.columns to the columns to carry.")
-        raise error
-    if absent := [name for name in names if name not in schema.names]:
-        msg = f"output.columns names {absent[0]!r}; the file has {', '.join(map(repr, schema.names[:12]))}"
-        raise SchemaMismatchError(msg)
     added = [
         pa.field("cluster_id", pa.int32()),
         pa.field("cluster_label", pa.dictionary(pa.int32(), pa.string())),
@@ -187,11 +176,14 @@ def replace_file(path: Path, text: str) -> None:
     with explain_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.tmp")
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        try:
+            with temporary.open("w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def find_pending(dataset: Dataset, entries: Mapping[str, Entry]) -> tuple[Partition, ...]:
@@ -234,8 +226,9 @@ def refuse_overlap(dataset_path: str, output: Path) -> None:
     ------
     ConfigError
     """
-    if "://" not in dataset_path and Path(dataset_path).is_dir():
-        source = Path(dataset_path).resolve()
+    folder, _ = split_glob(dataset_path)
+    if "://" not in folder and Path(folder).is_dir():
+        source = Path(folder).resolve()
         if output.resolve() == source or source in output.resolve().parents:
             error = ConfigError(f"output.path {output} lies inside dataset.path {dataset_path}")
             error.add_note("The next run would read its own output; choose a folder outside.")

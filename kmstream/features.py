@@ -369,7 +369,7 @@ def _quantiles(sample: FloatArray, q: list[float], where_empty: FloatArray) -> F
 
 
 def to_float64(column: pa.ChunkedArray | pa.Array) -> FloatArray:
-    """Give a numeric column as float64, NaN where null; booleans are 0 and 1."""
+    """Give a numeric column as float64, NaN where null; booleans are 0 and 1, text is a number in a folder name."""
     kind = column.type
     if pa.types.is_dictionary(kind):
         column, kind = pc.cast(column, kind.value_type), kind.value_type

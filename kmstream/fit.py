@@ -99,6 +99,15 @@ def fit_centroids(run: Run, sample: pa.Table, scaling: Scaling, known: FloatArra
     TooFewRowsError
         If there are fewer usable, or fewer distinct, rows than n_clusters.
     """
+    try:
+        return _fit(run, sample, scaling, known)
+    except TooFewRowsError as error:
+        error.add_note(f"in {len(run.dataset.partitions)} files of {run.config.dataset.path}")
+        error.add_note("Lower model.n_clusters, or give it more rows.")
+        raise
+
+
+def _fit(run: Run, sample: pa.Table, scaling: Scaling, known: FloatArray | None) -> Fit:
     config = run.config
     work = _Work(config.features, scaling, run.dataset, run.chunk_rows)
     X = clip(encode(sample, config.features, scaling).X, config.features)

@@ -8,6 +8,7 @@ whether a segment was kept, split, merged, retired or has emerged.
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +45,11 @@ class LabelMatch:
     distances: FloatArray
     retired: tuple[str, ...]
 
+    @classmethod
+    def of_new(cls, labels: tuple[str, ...], retired: tuple[str, ...] = ()) -> Self:
+        """Give segments that continue none."""
+        return cls(labels, (False,) * len(labels), np.full(len(labels), np.nan), retired)
+
 
 @dataclass(frozen=True)
 class LifeCycle:
@@ -61,15 +67,15 @@ class LifeCycle:
     overlap: dict[str, float]
 
 
-def first_labels(rows: IntArray) -> tuple[str, ...]:
-    """Name segments for the first time, by size: the largest is segment-01.
+def first_labels(rows: IntArray, used_labels: Collection[str] = ()) -> tuple[str, ...]:
+    """Name segments for the first time, by size: the largest is segment-01, or the first name that is free.
 
     Examples
     --------
     >>> first_labels(np.array([5, 90, 20]))
     ('segment-03', 'segment-01', 'segment-02')
     """
-    names = free_labels(len(rows), ())
+    names = free_labels(len(rows), used_labels)
     labels = [""] * len(rows)
     for name, i in zip(names, np.argsort(-rows, kind="stable"), strict=True):
         labels[i] = name

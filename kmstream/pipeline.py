@@ -29,7 +29,7 @@ from kmstream.config import Config, FeaturesConfig
 from kmstream.dataset import open_dataset
 from kmstream.drift import OUTLIER_QUANTILE
 from kmstream.engine import Progress, Silent, single_threaded
-from kmstream.errors import ConfigError
+from kmstream.errors import ConfigError, SchemaMismatchError
 from kmstream.features import Scaling, to_original_units, to_scaled_units
 from kmstream.fit import Fit, fit_centroids
 from kmstream.labels import LabelMatch, first_labels, match_by_overlap, match_labels
@@ -90,20 +90,21 @@ def refresh(
             scan = scan_dataset(run, statistics=kept is None)
             refuse_no_rows(run, scan)
             scaling = kept.model.scaling if kept else make_scaling(config.features, scan)
-        known = find_known_centroids(current, config.features, scaling)
+        before = find_model_before(run, current, scaling)
+        known = find_known_centroids(before, config.features, scaling)
         with watch.stage("fit"):
             fit = fit_centroids(run, scan.sample, scaling, known)
-        match = name_segments(run, current, known, scaling, fit)
+        match = name_segments(run, store, current, before, known, scaling, fit)
         model = ClusterModel(config.features, scaling, fit.centroids, match.labels)
         references = load_references(store, kept) if kept else None
         version = store.next_version()
         with fresh_folder(store.assignments(version)) as folder:
             limits = find_outlier_distances(kept, model)
-            job = AssignJob.of(run, model, folder, version, limits, current.model if current else None)
+            job = AssignJob.of(run, model, folder, version, limits, before)
             with watch.stage("assign"):
                 assigned = assign_dataset(run, job)
             write_manifest(folder, assigned.entries, name=config.name, version=version)
-            refit = Refit(run, store, watch, now, tuple(only), version, current, references, model, match, fit)
+            refit = Refit(run, store, watch, now, tuple(only), version, current, before, references, model, match, fit)
             return finish_refit(refit, scan.sample, assigned)
 
 
@@ -163,44 +164,53 @@ def check_same_features(config: Config, current: ModelVersion) -> None:
             raise error
 
 
-def find_known_centroids(current: ModelVersion | None, features: FeaturesConfig, scaling: Scaling) -> np.ndarray | None:
-    """Give the current centroids in the space of a scaling; None if there are none, or the features differ."""
+def find_model_before(run: Run, current: ModelVersion | None, scaling: Scaling) -> ClusterModel | None:
+    """Give the current model as these rows can be assigned to it; None if there is none, or its columns are gone."""
     if current is None:
         return None
-    model = current.model
-    if model.scaling is scaling:
-        return model.centroids
-    columns = (model.features.numeric, model.features.categorical, model.scaling.categories)
+    if current.model.scaling is scaling:
+        return replace(current.model, features=run.config.features)
+    try:  # a new baseline may have other features: every file must then hold what both models read
+        open_dataset(run.config, [glob.escape(p.path) for p in run.dataset.partitions], current.model.features)
+    except SchemaMismatchError:
+        return None
+    return replace(current.model, features=current.model.features.model_copy(update={"on_missing": "skip"}))
+
+
+def find_known_centroids(before: ClusterModel | None, features: FeaturesConfig, scaling: Scaling) -> np.ndarray | None:
+    """Give the current centroids in the space of a scaling; None if there are none, or the features differ."""
+    if before is None:
+        return None
+    if before.scaling is scaling:
+        return before.centroids
+    columns = (before.features.numeric, before.features.categorical, before.scaling.categories)
     if columns != (features.numeric, features.categorical, scaling.categories):
         return None
-    return to_scaled_units(to_original_units(model.centroids, model.features, model.scaling), features, scaling)
+    return to_scaled_units(to_original_units(before.centroids, before.features, before.scaling), features, scaling)
 
 
 def name_segments(
-    run: Run, current: ModelVersion | None, known: np.ndarray | None, scaling: Scaling, fit: Fit
+    run: Run,
+    store: Store,
+    current: ModelVersion | None,
+    before: ClusterModel | None,
+    known: np.ndarray | None,
+    scaling: Scaling,
+    fit: Fit,
 ) -> LabelMatch:
     """Give each new centroid a label: by distance to the known ones, by overlap of rows, or for the first time."""
-    config = run.config
-    if current is None:
-        labels = first_labels(fit.rows)
-        return LabelMatch(labels, (False,) * len(labels), np.full(len(labels), np.nan), ())
-    used = (*current.model.labels, *(line["cluster_label"] for line in current.retired))
+    limits, used = run.config.labels, store.used_labels()
+    if before is None:
+        retired = current.model.labels if current else ()
+        return LabelMatch.of_new(first_labels(fit.rows, used), retired)
     if known is not None:
+        distance = limits.max_match_distance
         return match_labels(
-            fit.centroids,
-            known,
-            current.model.labels,
-            max_match_distance=config.labels.max_match_distance,
-            rows=fit.rows,
-            used_labels=used,
+            fit.centroids, known, before.labels, max_match_distance=distance, rows=fit.rows, used_labels=used
         )
-    same_files = [glob.escape(p.path) for p in run.dataset.partitions]
-    open_dataset(config, same_files, current.model.features)  # every file must hold what both models read
-    unnamed = ClusterModel(config.features, scaling, fit.centroids, ("",) * len(fit.centroids))
-    migration = count_migration(run, current.model, unnamed)
-    return match_by_overlap(
-        migration, current.model.labels, min_overlap=config.labels.min_overlap, rows=fit.rows, used_labels=used
-    )
+    unnamed = ClusterModel(run.config.features, scaling, fit.centroids, ("",) * len(fit.centroids))
+    migration = count_migration(run, before, unnamed)
+    return match_by_overlap(migration, before.labels, min_overlap=limits.min_overlap, rows=fit.rows, used_labels=used)
 
 
 def find_outlier_distances(reference: ModelVersion | None, model: ClusterModel) -> np.ndarray:

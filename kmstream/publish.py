@@ -41,6 +41,8 @@ class Refit:
         The name it will have.
     current : ModelVersion or None
         The version it would replace.
+    before : ClusterModel or None
+        That version's model, where these rows could be assigned to it.
     references : References or None
         None where there is nothing in the same space to compare with.
     """
@@ -52,6 +54,7 @@ class Refit:
     only: tuple[str, ...]
     version: str
     current: ModelVersion | None
+    before: ClusterModel | None
     references: References | None
     model: ClusterModel
     match: LabelMatch
@@ -91,16 +94,17 @@ def finish_refit(refit: Refit, sample: pa.Table, assigned: Assigned) -> RefreshR
 
 
 def _judge(refit: Refit, assigned: Assigned) -> Verdict:
-    config, model, current = refit.run.config, refit.model, refit.current
+    config, model, before = refit.run.config, refit.model, refit.before
     report = measure_drift(config, refit.references, observe_assigned(model, assigned), model)
-    life = LifeCycle(dict.fromkeys(model.labels, "emerged"), {})
-    if current is not None:
-        life = classify_life_cycle(assigned.migration, current.model.labels, model.labels)
-        report = tell_life_cycle(report, life, assigned, current.model.labels, model.labels)
+    ended = dict.fromkeys(refit.match.retired, "retired")
+    life = LifeCycle(dict.fromkeys(model.labels, "emerged") | ended, {})
+    if before is not None:
+        life = classify_life_cycle(assigned.migration, before.labels, model.labels)
+        report = tell_life_cycle(report, life, assigned, before.labels, model.labels)
     inertia = assigned.summary.inertia_per_row
     # Distances in two spaces can't be compared: a new baseline is judged by its segments alone.
-    before = assigned.current_sse / max(assigned.summary.n_rows, 1) if refit.references else None
-    gate = check_refit(config, assigned.summary.shares, model.labels, inertia, before, life.overlap)
+    inertia_before = assigned.current_sse / max(assigned.summary.n_rows, 1) if refit.references else None
+    gate = check_refit(config, assigned.summary.shares, model.labels, inertia, inertia_before, life.overlap)
     return Verdict(report, life.status, tuple(gate))
 
 

@@ -171,13 +171,13 @@ class Store:
         ChecksumMismatchError
             If a file is not the one that was published.
         """
-        chosen = version or self.current
+        chosen = self.current if version is None else version
         if chosen is None:
             error = ModelNotFoundError(f"no model has been published in {self.output}")
             error.add_note("Run `kmstream refresh` first.")
             raise error
         folder = self.path(chosen)
-        if not (folder / "checksums.json").is_file():
+        if chosen not in self.versions():
             error = ModelNotFoundError(
                 f"there is no version {chosen!r}; there are: {', '.join(self.versions()) or 'none'}"
             )
@@ -206,17 +206,29 @@ class Store:
         """Append a line to the history; one write, so that lines of several writers never mix."""
         line = json.dumps({"time": time.isoformat(), "event": event, **facts}) + "\n"
         path = self.models / "history.jsonl"
-        with explain_write_errors(path), path.open("ab", buffering=0) as file:
+        with explain_write_errors(path), path.open("a+b", buffering=0) as file:
+            if file.tell() and os.pread(file.fileno(), 1, file.tell() - 1) != b"\n":
+                line = "\n" + line  # a crash cut the last line off; it stays alone
             file.write(line.encode())
             os.fsync(file.fileno())
 
     def history(self) -> list[dict[str, Any]]:
-        """Read the history, oldest first; a last line cut off by a crash is left out."""
+        """Read the history, oldest first; a line cut off by a crash is left out."""
         try:
-            lines = (self.models / "history.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+            lines = (self.models / "history.jsonl").read_text(encoding="utf-8").splitlines()
         except FileNotFoundError:
             return []
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+        return [content for line in lines if (content := _parse_line(line)) is not None]
+
+    def used_labels(self) -> set[str]:
+        """Give every name any version ever had, also those rolled back, held or renamed since."""
+        used: set[str] = set()
+        for version in self.versions():
+            registry = self.read_json(version, "labels.json")
+            used |= {line["cluster_label"] for line in (*registry["labels"], *registry["retired"])}
+        for line in self.history():
+            used |= {line["old"], line["new"]} if line["event"] == "renamed" else set()
+        return used
 
     def status(self, version: str) -> str:
         """Tell what became of a version: published, held, promoted or rolled-back."""
@@ -341,7 +353,13 @@ def _read_version(folder: Path) -> ModelVersion:
 
 
 def _check(folder: Path) -> None:
-    for name, expected in json.loads((folder / "checksums.json").read_text(encoding="utf-8")).items():
+    try:
+        checksums = json.loads((folder / "checksums.json").read_text(encoding="utf-8")).items()
+    except (OSError, ValueError) as cause:
+        error = ChecksumMismatchError(f"checksums.json of {folder.name} can't be read: {cause}")
+        error.add_note(f"in {folder}; restore the file from a backup, or roll back to a version that is whole.")
+        raise error from cause
+    for name, expected in checksums:
         path = folder / name
         observed = _sha256(path) if path.is_file() else "no such file"
         if observed != expected:
@@ -351,6 +369,13 @@ def _check(folder: Path) -> None:
             error.add_note(f"in {folder}")
             error.add_note("Restore the file from a backup, or `kmstream models rollback` to a version that is whole.")
             raise error
+
+
+def _parse_line(line: str) -> dict[str, Any] | None:
+    try:
+        return dict(json.loads(line))
+    except ValueError:
+        return None
 
 
 def _sha256(path: Path) -> str:

@@ -155,7 +155,7 @@ def rename_segment(
     store = Store(config.output.path)
     with store.lock(config.name):
         current = store.load()
-        used = [*current.model.labels, *(line["cluster_label"] for line in current.retired)]
+        used = store.used_labels()
         if old not in current.model.labels:
             error = ConfigError(f"there is no segment {old!r}; there are: {', '.join(current.model.labels)}")
             raise error

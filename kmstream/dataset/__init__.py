@@ -1,0 +1,24 @@
+"""The Parquet files a run works on: find them, check their schemas, read their rows in bounded batches.
+
+Read in this order: `find` (files, footers, spans), `schema` (what a file must hold), `read` (rows).
+"""
+
+from kmstream.dataset.find import SPAN_ROWS, SUFFIXES, Dataset, Partition, Span, open_dataset, split_glob
+from kmstream.dataset.read import locate, open_parquet, read_batches
+from kmstream.dataset.schema import CLUSTER_COLUMNS, check_schema, hive_values
+
+__all__ = [
+    "CLUSTER_COLUMNS",
+    "SPAN_ROWS",
+    "SUFFIXES",
+    "Dataset",
+    "Partition",
+    "Span",
+    "check_schema",
+    "hive_values",
+    "locate",
+    "open_dataset",
+    "open_parquet",
+    "read_batches",
+    "split_glob",
+]

@@ -1,0 +1,256 @@
+"""Find Parquet files, read their footers, cut them into spans.
+
+A `Dataset` is a list of `Partition` (one file each) in the order of their paths; nothing but footers is read to make
+one. Rows are then read span by span, a span being at most `SPAN_ROWS` rows of one file, counted from its first row.
+Span borders depend on row positions alone, never on row groups, memory or workers: a figure summed per span and merged
+in order is the same to the bit for any layout of the same rows.
+"""
+
+import fnmatch
+import os
+import re
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+import pyarrow as pa
+import pyarrow.fs
+import pyarrow.parquet as pq
+from fsspec.utils import glob_translate
+
+from kmstream.config import Config, FeaturesConfig
+from kmstream.dataset.read import first_line, open_parquet
+from kmstream.dataset.schema import check_schema, hive_values
+from kmstream.errors import CorruptFileError, DatasetNotFoundError
+
+SPAN_ROWS = 1 << 20
+SUFFIXES = (".parquet", ".parq", ".pq")
+_FOOTER_THREADS = 8
+
+
+@dataclass(frozen=True)
+class Partition:
+    """One Parquet file.
+
+    Attributes
+    ----------
+    path : str
+        Below the dataset's root, with "/"; names the output file, and the partition in manifests and messages.
+    uri : str
+        Where the file is, for `Dataset.filesystem`.
+    fingerprint : str
+        Changes when the file's size or modification time does.
+    hive : mapping of str to str
+        Values in the folder names (``month=04``), as the strings they are on disk.
+    row_groups : tuple of int
+        Rows of each row group.
+    decoded_bytes : int
+        Bytes of all columns decoded and uncompressed, estimated from the footer.
+    feature_bytes : int
+        Bytes of the feature columns as they lie in the file.
+    """
+
+    path: str
+    uri: str
+    rows: int
+    bytes: int
+    fingerprint: str
+    hive: Mapping[str, str]
+    row_groups: tuple[int, ...]
+    decoded_bytes: int
+    feature_bytes: int
+
+
+@dataclass(frozen=True)
+class Span:
+    """Up to `SPAN_ROWS` consecutive rows of one partition: the unit of work."""
+
+    partition: Partition
+    first_row: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The Parquet files a run works on.
+
+    Attributes
+    ----------
+    features : FeaturesConfig
+        Every partition's schema has been checked against it.
+    ignored : tuple of str
+        Paths passed over: hidden, empty, or no Parquet by their names.
+    """
+
+    filesystem: pyarrow.fs.FileSystem
+    root: str
+    partitions: tuple[Partition, ...]
+    features: FeaturesConfig
+    ignored: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def rows(self) -> int:
+        """Rows of all partitions."""
+        return sum(p.rows for p in self.partitions)
+
+    @property
+    def spans(self) -> list[Span]:
+        """All rows, cut into spans, in dataset order."""
+        return [
+            Span(p, first, min(SPAN_ROWS, p.rows - first))
+            for p in self.partitions
+            for first in range(0, p.rows, SPAN_ROWS)
+        ]
+
+
+def open_dataset(config: Config, only: Sequence[str] = (), features: FeaturesConfig | None = None) -> Dataset:
+    """Find the partitions, read their footers, and check every schema.
+
+    Parameters
+    ----------
+    config : Config
+    only : sequence of str
+        Globs; a partition stays if its path below the dataset matches one, or lies in a folder that does.
+    features : FeaturesConfig, optional
+        The columns that must be there; those of the config by default.
+
+    Raises
+    ------
+    DatasetNotFoundError
+        If the path does not exist, holds no Parquet file, or none that `only` matches.
+    CorruptFileError
+        If a footer can't be read.
+    SchemaMismatchError
+        If a feature column is missing or of the wrong type in any file, or a file can't take the cluster columns.
+    """
+    features = config.features if features is None else features
+    filesystem, root, found, ignored = _list_files(config.dataset.path)
+    chosen = {path: info for path, info in found.items() if not only or any(_matches(path, glob) for glob in only)}
+    if not chosen:
+        error = DatasetNotFoundError(
+            f"none of the {len(found)} Parquet files matches --only {' '.join(only)}"
+            if found
+            else f"no Parquet files in {config.dataset.path} ({len(ignored)} other files there)"
+        )
+        error.add_note(
+            f"The paths below dataset.path look like {', '.join(sorted(found)[:3])}."
+            if found
+            else f"Expected names that end in {', '.join(SUFFIXES)}; hidden and empty files are passed over."
+        )
+        raise error
+
+    carried = None if config.output.columns == "all" else config.output.columns
+
+    def look(path: str) -> Partition:
+        return _read_footer(filesystem, path, chosen[path], features, carried)
+
+    with ThreadPoolExecutor(_FOOTER_THREADS) as pool:
+        partitions = tuple(pool.map(look, sorted(chosen)))
+    return Dataset(filesystem, root, partitions, features, tuple(ignored))
+
+
+def split_glob(path: str) -> tuple[str, str | None]:
+    """Split a dataset path into the folder that is there and the glob below it; None where there is no glob.
+
+    `*` stays within a folder, `**` crosses them. What exists as it is written is no glob.
+
+    Examples
+    --------
+    >>> split_glob("/data/year=*/part-?.parquet")
+    ('/data', 'year=*/part-?.parquet')
+    """
+    magic = re.search(r"[*?\[]", path)
+    if magic is None or ("://" not in path and Path(path).exists()):
+        return path, None
+    stem = path[: magic.start()].rpartition("/")[0]
+    return stem, path[len(stem) :].lstrip("/")
+
+
+def _list_files(path: str) -> tuple[pyarrow.fs.FileSystem, str, dict[str, pyarrow.fs.FileInfo], list[str]]:
+    """Find the Parquet files of a file, folder, glob or URI, by their paths below the root."""
+    stem, below = split_glob(path)
+    try:
+        filesystem, root = pyarrow.fs.FileSystem.from_uri(stem if "://" in stem else os.path.abspath(stem))  # noqa: PTH100
+    except (pa.ArrowInvalid, OSError) as cause:
+        msg = f"dataset.path {path} can't be opened: {first_line(cause)}"
+        raise DatasetNotFoundError(msg) from cause
+    info = filesystem.get_file_info(root)
+    if info.type == pyarrow.fs.FileType.NotFound:
+        error = DatasetNotFoundError(f"dataset.path does not exist: {path}")
+        error.add_note("Relative paths are relative to the folder of kmstream.toml.")
+        raise error
+    if info.type == pyarrow.fs.FileType.File:
+        return filesystem, str(PurePosixPath(root).parent), {PurePosixPath(root).name: info}, []
+    found: dict[str, pyarrow.fs.FileInfo] = {}
+    ignored: list[str] = []
+    for info in filesystem.get_file_info(pyarrow.fs.FileSelector(root, recursive=True)):
+        if info.type != pyarrow.fs.FileType.File:
+            continue
+        relative = info.path[len(root) :].lstrip("/")
+        hidden = any(part.startswith(("_", ".")) for part in PurePosixPath(relative).parts)
+        if below is None:
+            right = relative.endswith(SUFFIXES)
+        else:
+            right = re.fullmatch(glob_translate(below), relative) is not None
+        if hidden or not info.size or not right:
+            ignored.append(relative)
+        else:
+            found[relative] = info
+    return filesystem, root, found, ignored
+
+
+def _matches(path: str, glob: str) -> bool:
+    glob = glob.rstrip("/")
+    return fnmatch.fnmatchcase(path, glob) or fnmatch.fnmatchcase(path, f"{glob}/*")
+
+
+def _read_footer(
+    filesystem: pyarrow.fs.FileSystem,
+    path: str,
+    info: pyarrow.fs.FileInfo,
+    features: FeaturesConfig,
+    carried: Sequence[str] | None,
+) -> Partition:
+    try:
+        with open_parquet(filesystem, info.path) as file:
+            metadata, schema = file.metadata, file.schema_arrow
+    except (pa.ArrowException, OSError) as cause:
+        if isinstance(cause, OSError) and cause.errno is not None:
+            raise
+        error = CorruptFileError(f"{path} is not a readable Parquet file: {first_line(cause)}")
+        error.add_note(f"in {info.path}")
+        error.add_note("Write the file again, or move it out of dataset.path.")
+        raise error from cause
+    hive = hive_values(path, schema.names)
+    check_schema(schema, hive, features, carried, path)
+    names = set(features.columns)
+    decoded = on_disk = 0
+    for group in range(metadata.num_row_groups):
+        row_group = metadata.row_group(group)
+        for column in map(row_group.column, range(row_group.num_columns)):
+            decoded += max(column.total_uncompressed_size, int(column.num_values * _value_bytes(column)))
+            if column.path_in_schema in names:
+                on_disk += column.total_compressed_size
+    return Partition(
+        path=path,
+        uri=info.path,
+        rows=metadata.num_rows,
+        bytes=info.size,
+        fingerprint=f"{info.size}-{info.mtime_ns}",
+        hive=hive,
+        row_groups=tuple(metadata.row_group(g).num_rows for g in range(metadata.num_row_groups)),
+        decoded_bytes=decoded,
+        feature_bytes=on_disk,
+    )
+
+
+def _value_bytes(column: pq.ColumnChunkMetaData) -> float:
+    """Estimate what a value takes decoded; a dictionary makes repeated text look far smaller than it is."""
+    widths = {"BOOLEAN": 1.0, "INT32": 4.0, "FLOAT": 4.0, "INT64": 8.0, "DOUBLE": 8.0, "INT96": 8.0}
+    if column.physical_type != "BYTE_ARRAY":
+        return widths.get(column.physical_type, 0.0)
+    statistics = column.statistics
+    if statistics is None or not statistics.has_min_max:
+        return 16.0
+    return 4.0 + (len(statistics.min_raw) + len(statistics.max_raw)) / 2

@@ -1,0 +1,143 @@
+"""Rows of a partition, in order, in batches of an exact size, in little memory."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.fs
+import pyarrow.parquet as pq
+
+from kmstream.dataset.schema import HIVE_NULL
+from kmstream.errors import CorruptFileError, InvalidFeatureError
+
+if TYPE_CHECKING:
+    from kmstream.dataset.find import Dataset, Partition, Span
+
+_READ_BUFFER_BYTES = 1 << 16  # per column: column chunks are streamed, never held whole
+
+
+def read_batches(
+    dataset: "Dataset", span: "Span", chunk_rows: int, columns: Sequence[str] | None = None, *, whole: bool = False
+) -> Iterator[tuple[int, pa.Table]]:
+    """Read the rows of a span in order, in batches of exactly `chunk_rows` (the last one holds the rest).
+
+    Parameters
+    ----------
+    columns : sequence of str, optional
+        Columns that are needed, the dataset's features by default. Those in the folder names follow the others, as the
+        strings they are on disk.
+    whole : bool
+        Whether to read all columns of the file, first and in the order of the file; so it is if none are named.
+
+    Yields
+    ------
+    first_row : int
+        Position of the batch's first row in the partition.
+    batch : pyarrow.Table
+
+    Raises
+    ------
+    CorruptFileError
+        If the file can't be read to its end.
+    """
+    partition = span.partition
+    needed = dataset.features.columns if columns is None else columns
+    in_file = None if whole or columns is None else [name for name in columns if name not in partition.hive]
+    first = span.first_row
+    try:
+        with open_parquet(dataset.filesystem, partition.uri) as file:
+            for rows in _cut(_read_row_groups(file, span, in_file, chunk_rows), chunk_rows):
+                yield first, _add_hive_columns(rows, partition, needed)
+                first += rows.num_rows
+    except (pa.ArrowException, OSError) as cause:
+        if isinstance(cause, OSError) and cause.errno is not None:  # the storage failed, not the file
+            raise
+        error = CorruptFileError(f"{partition.path} can't be read: {first_line(cause)}")
+        error.add_note(f"in {partition.uri}, rows {first}-{min(first + chunk_rows, span.first_row + span.rows) - 1}")
+        error.add_note("Write the file again, or move it out of dataset.path; nothing was published.")
+        raise error from cause
+    if first != span.first_row + span.rows:
+        error = CorruptFileError(f"{partition.path} holds fewer rows than its footer says")
+        error.add_note(f"expected {span.first_row + span.rows}, got {first}; did the file change during the run?")
+        raise error
+
+
+@contextmanager
+def locate(partition: "Partition", first_row: int, n_rows: int) -> Iterator[None]:
+    """Say where a batch lies when its values can't be used."""
+    try:
+        yield
+    except InvalidFeatureError as error:
+        first = "" if error.first_row is None else f"; first such row {first_row + error.first_row}"
+        error.add_note(f"in {partition.path}, rows {first_row}-{first_row + n_rows - 1}{first}")
+        error.add_note("Set features.on_missing to skip, mean or median, or clean the column.")
+        raise
+
+
+def _read_row_groups(
+    file: pq.ParquetFile, span: "Span", columns: Sequence[str] | None, chunk_rows: int
+) -> Iterator[pa.RecordBatch]:
+    """Read exactly the span's rows, from the row groups that overlap it."""
+    begin, end = span.first_row, span.first_row + span.rows
+    wanted: list[int] = []
+    skip, row = 0, 0
+    for group, n_rows in enumerate(span.partition.row_groups):
+        if row < end and row + n_rows > begin:
+            if not wanted:
+                skip = begin - row
+            wanted.append(group)
+        row += n_rows
+    left = span.rows
+    # A column whose name has dots would be taken for a nested path, so the names asked for are checked in the result.
+    for batch in file.iter_batches(chunk_rows, row_groups=wanted, columns=columns, use_threads=False):
+        if skip >= batch.num_rows:
+            skip -= batch.num_rows
+            continue
+        rows = batch.slice(skip, left)
+        skip = 0
+        left -= rows.num_rows
+        if rows.num_rows:
+            yield rows if columns is None else rows.select(list(columns))
+        if left == 0:
+            return
+
+
+def _cut(batches: Iterator[pa.RecordBatch], chunk_rows: int) -> Iterator[pa.Table]:
+    """Re-slice a stream to exactly `chunk_rows` rows, without copying."""
+    held: list[pa.RecordBatch] = []
+    n_held = 0
+    for batch in batches:
+        rest = batch
+        while n_held + rest.num_rows >= chunk_rows:
+            take = chunk_rows - n_held
+            yield pa.Table.from_batches([*held, rest.slice(0, take)])
+            held, n_held, rest = [], 0, rest.slice(take)
+        if rest.num_rows:
+            held.append(rest)
+            n_held += rest.num_rows
+    if held:
+        yield pa.Table.from_batches(held)
+
+
+def _add_hive_columns(rows: pa.Table, partition: "Partition", columns: Sequence[str]) -> pa.Table:
+    for name in columns:
+        if name in partition.hive:
+            text = None if partition.hive[name] == HIVE_NULL else partition.hive[name]
+            rows = rows.append_column(name, pa.repeat(pa.scalar(text, pa.string()), rows.num_rows))
+    return rows
+
+
+@contextmanager
+def open_parquet(filesystem: pyarrow.fs.FileSystem, uri: str) -> Iterator[pq.ParquetFile]:
+    """Open a Parquet file so that column chunks are streamed, not held."""
+    with (
+        filesystem.open_input_file(uri) as source,
+        pq.ParquetFile(source, pre_buffer=False, buffer_size=_READ_BUFFER_BYTES) as file,
+    ):
+        yield file
+
+
+def first_line(cause: BaseException) -> str:
+    """Give what a library said, without its stack of C++ contexts."""
+    return str(cause).strip().partition("\n")[0] or type(cause).__name__

@@ -1,0 +1,95 @@
+"""What a file must hold: its feature columns in usable types, and room for the cluster columns."""
+
+import urllib.parse
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
+
+import pyarrow as pa
+
+from kmstream.config import FeaturesConfig
+from kmstream.errors import SchemaMismatchError
+from kmstream.features import is_categorical, is_numeric
+
+CLUSTER_COLUMNS = ("cluster_id", "cluster_label", "cluster_distance", "cluster_margin")
+HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
+
+
+def hive_values(path: str, column_names: Sequence[str] = ()) -> dict[str, str]:
+    """Read the values in folder names; a column of the file itself goes before a folder of the same name.
+
+    Examples
+    --------
+    >>> hive_values("year=2013/month=04/part-0.parquet")
+    {'year': '2013', 'month': '04'}
+    """
+    pairs = (part.partition("=") for part in PurePosixPath(path).parts[:-1] if "=" in part)
+    return {key: urllib.parse.unquote(value) for key, _, value in pairs if key and key not in column_names}
+
+
+def check_schema(
+    schema: pa.Schema, hive: Mapping[str, str], features: FeaturesConfig, carried: Sequence[str] | None, path: str
+) -> None:
+    """Refuse a file that lacks a feature column, holds it in a type that can't be used, or can't be extended.
+
+    Parameters
+    ----------
+    schema : pyarrow.Schema
+    hive : mapping of str to str
+        Values in the folder names, which can be features too.
+    features : FeaturesConfig
+    carried : sequence of str, optional
+        Columns to carry into the output; all by default.
+    path : str
+        Named in errors.
+
+    Raises
+    ------
+    SchemaMismatchError
+        Names the column, its type and the file.
+    """
+    for name in features.columns:
+        numeric = name in features.numeric
+        if name in hive:
+            if numeric and hive[name] != HIVE_NULL and not _is_number(hive[name]):
+                raise _mismatch(f"feature {name!r} is {hive[name]!r} in the folder name; expected a number", path)
+            continue
+        places = schema.get_all_field_indices(name)
+        if not places:
+            raise _mismatch(
+                f"feature column {name!r} is missing; the file has {', '.join(map(repr, schema.names[:12]))}"
+                + (" …" if len(schema.names) > 12 else ""),
+                path,
+            )
+        if len(places) > 1:
+            raise _mismatch(f"feature column {name!r} is there {len(places)} times; expected once", path)
+        kind = schema.field(places[0]).type
+        if not (is_numeric(kind) if numeric else is_categorical(kind)):
+            cure = "list it under features.categorical" if numeric and is_categorical(kind) else "convert it"
+            expected = "numbers" if numeric else "text, integers or booleans"
+            raise _mismatch(
+                f"feature column {name!r} has type {kind}; expected {expected}", path, f"Leave it out, or {cure}."
+            )
+    names = schema.names if carried is None else carried
+    if taken := [name for name in names if name in CLUSTER_COLUMNS]:
+        cure = "Rename it, or set output.columns to the columns to carry."
+        raise _mismatch(f"the input already has a column {taken[0]!r}; expected none of that name", path, cure)
+    if absent := [name for name in names if name not in schema.names]:
+        has = ", ".join(map(repr, schema.names[:12]))
+        raise _mismatch(f"output.columns names {absent[0]!r}; the file has {has}", path)
+
+
+def _mismatch(
+    text: str, path: str, cure: str = "Mend the file or move it out of dataset.path, or change [features]."
+) -> SchemaMismatchError:
+    error = SchemaMismatchError(text)
+    error.add_note(f"in {path}")
+    error.add_note(cure)
+    return error
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
