@@ -1,0 +1,216 @@
+"""The command line: each command reads the config, calls one verb and shows its result.
+
+Importing it is light, so that `kmstream --help` answers at once: a command imports what it needs when it runs.
+
+Read in this order: this file (the verbs), `models` (versions and names), `options` (what all commands share: the global
+options, failures and their exit codes), `show_runs` and `show_models` (what people see, made of `tables`), `progress`
+(bars on a terminal).
+"""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kmstream import __version__
+from kmstream.cli.models import labels_app, models_app
+from kmstream.cli.options import (
+    DEFAULT_CONFIG,
+    Options,
+    prepare_process,
+    stdout_to_stderr,
+    takes_options,
+    tell_what_was_published,
+)
+
+HELD, DRIFTED = 4, 5  # exit codes of runs that came to their end
+
+app = typer.Typer(
+    name="kmstream",
+    help="Keep a K-means segmentation of a Parquet dataset alive: refit, score, names that stay, drift.",
+    epilog="Exit codes: 0 done, 1 unexpected, 2 usage or config, 3 data, 4 held by the gate, "
+    "5 drift at or above --fail-on, 6 another run holds the lock.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: rich would triple the time it takes
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class FailOn(StrEnum):
+    """The severity of drift from which a run ends with exit code 5."""
+
+    WARN = "warn"
+    ALERT = "alert"
+
+    def is_reached(self, severity: str) -> bool:
+        """Whether a run's severity is this one or worse."""
+        return severity == self or severity == FailOn.ALERT
+
+
+Only = Annotated[
+    list[str] | None,
+    typer.Option("--only", metavar="GLOB", help="Only partitions whose path below dataset.path matches; repeatable."),
+]
+FailOnOption = Annotated[
+    FailOn | None, typer.Option("--fail-on", help="Exit with 5 if drift is this severe, or worse.")
+]
+
+
+def main() -> None:
+    """Run the command line of this process."""
+    prepare_process()
+    app()
+
+
+def _print_version(given: bool) -> None:  # noqa: FBT001 - typer calls it with the flag
+    if given:
+        typer.echo(f"kmstream {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+@takes_options
+def begin(
+    options: Options,
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Take the options that stand before the command."""
+
+
+@app.command("init")
+@takes_options
+def init_config(
+    options: Options,
+    dataset: Annotated[str, typer.Argument(help="A Parquet file, a folder, a glob or a URI.", metavar="DATASET")],
+    *,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help=f"The file to write ({DEFAULT_CONFIG}).")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+) -> None:
+    """Write a commented configuration for DATASET.
+
+    It looks at footers and a few rows, chooses numeric features, and says in comments what it left out and why.
+    """
+    from kmstream.init_config import write_config
+
+    _refuse_overrides(options)
+    target = output or options.config or DEFAULT_CONFIG
+    survey = write_config(dataset, target, force=force)
+
+    from kmstream.cli.show_runs import show_survey
+
+    options.answer(survey.to_json() | {"path": str(target)}, lambda console: show_survey(console, survey, target))
+
+
+@app.command()
+@takes_options
+def plan(options: Options, *, only: Only = None) -> None:
+    """Foretell passes, memory and output from footers alone."""
+    from dataclasses import asdict
+
+    from kmstream.cli.show_runs import show_plan
+    from kmstream.pipeline import plan as make_plan
+
+    config = options.load_config()
+    found = make_plan(config, only=only or ())
+    options.answer({"name": config.name} | asdict(found), lambda console: show_plan(console, config, found), asked=True)
+
+
+@app.command()
+@takes_options
+def refresh(
+    options: Options,
+    *,
+    baseline: Annotated[bool, typer.Option("--baseline", help="Learn the scaling anew; the names go on.")] = False,
+    only: Only = None,
+    fail_on: FailOnOption = None,
+) -> int:
+    """Fit a new model version and publish it.
+
+    Segments keep their names, every row is assigned, drift is reported. A version that the quality gate holds waits for
+    `kmstream models promote`.
+    """
+    from kmstream import pipeline
+    from kmstream.cli.progress import show_progress
+    from kmstream.cli.show_runs import show_refresh
+
+    config = options.load_config()
+    with tell_what_was_published(config), show_progress(quiet=options.quiet) as progress:
+        result = pipeline.refresh(config, baseline=baseline, only=only or (), progress=progress)
+    options.answer(result.to_json(), lambda console: show_refresh(console, result, options))
+    return HELD if result.status == "held" else _drift_code(result.severity, fail_on)
+
+
+@app.command()
+@takes_options
+def score(options: Options, *, only: Only = None, fail_on: FailOnOption = None) -> int:
+    """Assign new and changed partitions, report their drift."""
+    from kmstream import pipeline
+    from kmstream.cli.progress import show_progress
+    from kmstream.cli.show_runs import show_score
+
+    config = options.load_config()
+    with tell_what_was_published(config), show_progress(quiet=options.quiet) as progress:
+        result = pipeline.score(config, only=only or (), progress=progress)
+    options.answer(result.to_json(), lambda console: show_score(console, result, options, only or ()))
+    return _drift_code(result.severity, fail_on)
+
+
+@app.command()
+@takes_options
+def report(
+    options: Options,
+    version: Annotated[
+        str | None, typer.Argument(help="A version, or the run_id of a score; the newest by default.", metavar="V")
+    ] = None,
+    *,
+    open_page: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+) -> None:
+    """Find or open the report of a version or of a score."""
+    from kmstream.versions import find_report
+
+    path = find_report(options.load_config(), version).absolute()
+    options.answer({"report": str(path)}, lambda console: console.print(str(path), soft_wrap=True), asked=True)
+    if open_page:
+        import webbrowser
+
+        with stdout_to_stderr():
+            webbrowser.open(path.as_uri())
+
+
+app.add_typer(models_app, name="models")
+app.add_typer(labels_app, name="labels")
+
+
+@app.command()
+@takes_options
+def demo(
+    options: Options,
+    *,
+    folder: Annotated[Path, typer.Option("--folder", help="Where the year is lived through.")] = Path("kmstream-demo"),
+) -> None:
+    """Live through a year of customer segments."""
+    from kmstream.cli.progress import show_progress
+    from kmstream.demo import run_demo, show
+
+    _refuse_overrides(options)
+    with show_progress(quiet=options.quiet) as progress:
+        result = run_demo(folder, progress=progress)
+    options.answer(result.to_json(), lambda console: show(result, console))
+
+
+def _drift_code(severity: str, fail_on: FailOn | None) -> int:
+    return DRIFTED if fail_on is not None and fail_on.is_reached(severity) else 0
+
+
+def _refuse_overrides(options: Options) -> None:
+    if options.overrides:
+        msg = "--set has no effect here: this command reads no configuration"
+        raise typer.BadParameter(msg)

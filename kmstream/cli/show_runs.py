@@ -1,0 +1,165 @@
+"""What people see of a run: its plan, how it ended, and what to do next."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from kmstream.assignments import read_manifest
+from kmstream.cli.options import Options
+from kmstream.cli.tables import STYLES, print_facts, print_line, print_sentence, print_table, size
+from kmstream.config import Config
+from kmstream.events import is_first
+from kmstream.init_config import Survey
+from kmstream.plan import BATCHES_PER_WORKER, MAX_CHUNK_ROWS, Plan
+from kmstream.report.wording import count, number, percent
+from kmstream.results import RefreshResult, ScoreResult
+
+MAX_REASONS = 6
+
+
+def show_survey(console: Console, survey: Survey, target: Path) -> None:
+    """Print what `init` chose, why it left the rest out, and what comes next."""
+    print_line(console, f"{target}: {count(survey.rows, 'row')} in {count(survey.partitions, 'file')}")
+    print_line(console)
+    print_table(
+        console, ("column", "type", "use", "why"), [(one.name, one.kind, one.use, one.why) for one in survey.columns]
+    )
+    print_line(console)
+    print_line(console, "Look through it, then:")
+    for command in ("plan", "refresh"):
+        print_line(console, f"  {Options(config=target).command(command)}")
+
+
+def show_plan(console: Console, config: Config, plan: Plan) -> None:
+    """Print the arithmetic of a plan, line by line."""
+    files = f"{count(plan.rows, 'row')} in {count(plan.partitions, 'file')}, {size(plan.bytes)}"
+    print_line(console, f"{config.name}: {files}")
+    print_line(console)
+    n_batches = plan.workers * BATCHES_PER_WORKER
+    per_chunk_row = n_batches * plan.bytes_per_row
+    free = plan.memory_limit_bytes - plan.sample_bytes
+    batch_rows = (plan.peak_bytes - plan.sample_bytes) // per_chunk_row
+    sample_rows = min(config.model.sample_rows, plan.rows)
+    of_a_row = f"columns decoded + float64 and float32 matrix + {config.model.n_clusters} distances + cluster columns"
+    division = f"{size(free)} / ({n_batches} x {plan.bytes_per_row:,} bytes) = {free // per_chunk_row:,}"
+    facts = {
+        "memory limit": (size(plan.memory_limit_bytes), "engine.memory_limit"),
+        "- sample": (size(plan.sample_bytes), f"{sample_rows:,} rows x {plan.n_features_read} features, four copies"),
+        "= for batches": (size(free), ""),
+        "batches": (str(n_batches), f"{plan.workers} workers x {BATCHES_PER_WORKER}: decoded, computed on, written"),
+        "bytes per row": (f"{plan.bytes_per_row:,}", of_a_row),
+        "rows per batch": (
+            f"{plan.chunk_rows:,}",
+            f"{division}, down to a power of two, at most {MAX_CHUNK_ROWS:,}",
+        ),
+        "working memory": (
+            size(plan.peak_bytes),
+            f"sample + {n_batches} x {batch_rows:,} rows x {plan.bytes_per_row:,} bytes; the interpreter and its "
+            "libraries come on top",
+        ),
+        "passes": (str(sum(plan.passes.values())), ", ".join(f"{stage} {n}" for stage, n in plan.passes.items())),
+        "bytes to read": (size(plan.bytes_to_read), "over all passes, at most"),
+    }
+    print_facts(console, ((name, figure, why) for name, (figure, why) in facts.items()))
+    print_line(console)
+    print_line(console, f"output  {plan.output}")
+
+
+def show_refresh(console: Console, result: RefreshResult, options: Options) -> None:
+    """Print how a refresh ended, its segments, and what to do if it is held."""
+    held = result.status == "held"
+    news = "the first version" if is_first(result) else f"drift {result.severity}"
+    print_line(
+        console,
+        f"{result.name} {result.version} {result.status}: {_rows(result)} in "
+        f"{count(result.n_clusters, 'segment')}, {news}",
+        STYLES["held" if held else result.severity],
+    )
+    _print_reasons(console, result.reasons)
+    print_line(console)
+    gone = [{"rows": None, "share": None, **segment} for segment in result.retired]
+    print_table(
+        console,
+        ("segment", ">rows", ">share", "event"),
+        [
+            (one["cluster_label"], number(one["rows"]), percent(one["share"]), one["event"])
+            for one in [*by_size(result.labels), *gone]
+        ],
+    )
+    print_line(console)
+    if held:
+        for check in result.gate:
+            if not check.ok:
+                about = f" of {check.label}" if check.label else ""
+                what = f"{check.check.replace('_', ' ')}{about} is {number(check.observed)}"
+                print_line(console, f"The gate holds it: {what}, the limit is {number(check.limit)}.")
+        print_line(console, "CURRENT has not moved. Look at the report; to publish it all the same:")
+        print_line(console, f"  {options.command(f'models promote {result.version}')}")
+    _print_paths(console, result)
+
+
+def show_score(console: Console, result: ScoreResult, options: Options, only: Sequence[str]) -> None:
+    """Print what a score found, and whether it asks for a new fit."""
+    if not result.partitions:
+        n_assigned = len(read_manifest(Path(result.assignments)))
+        every = f"all {n_assigned:,} partitions are" if n_assigned > 1 else "the only partition is"
+        if only:
+            every = f"every partition that matches --only {' '.join(only)} is"
+        print_line(console, f"nothing new: {every} assigned")
+        return
+    print_line(
+        console,
+        f"{result.name} {result.version}: {_rows(result)} in {count(result.partitions, 'new or changed partition')}, "
+        f"drift {result.severity}",
+        STYLES[result.severity],
+    )
+    _print_reasons(console, result.reasons)
+    if result.cleared:
+        print_line(console, "  the drift that was there before is gone")
+    print_line(console)
+    print_table(
+        console,
+        ("segment", ">rows", ">share", ">reference", ">shift in radii"),
+        [
+            (
+                one["cluster_label"],
+                number(one["rows"]),
+                percent(one["share"]),
+                percent(one["reference_share"]),
+                number(one["centroid_shift_radii"]),
+            )
+            for one in by_size(result.labels)
+        ],
+    )
+    print_line(console)
+    if result.retrain["requested"]:
+        print_line(console, f"A new fit is due: {result.retrain['why']}.")
+        print_line(console, f"  {options.command('refresh')}")
+    else:
+        print_line(console, f"No new fit is asked for: {result.retrain['why']}.")
+    _print_paths(console, result)
+
+
+def by_size(segments: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Put the largest segment first."""
+    return sorted(segments, key=lambda one: -one["rows"])
+
+
+def _rows(result: RefreshResult | ScoreResult) -> str:
+    return count(result.rows, "row") + (f" ({result.rows_skipped:,} skipped)" if result.rows_skipped else "")
+
+
+def _print_reasons(console: Console, reasons: Sequence[Mapping[str, Any]]) -> None:
+    for reason in reasons[:MAX_REASONS]:
+        print_sentence(console, f"{reason['severity']}: {reason['text']}", indent=2)
+    if len(reasons) > MAX_REASONS:
+        print_line(console, f"  and {len(reasons) - MAX_REASONS} more in the report")
+
+
+def _print_paths(console: Console, result: RefreshResult | ScoreResult) -> None:
+    stages = ", ".join(f"{stage} {spent:.1f}" for stage, spent in result.seconds.items() if stage != "total")
+    print_line(console, f"report       {result.report}")
+    print_line(console, f"assignments  {result.assignments}")
+    print_line(console, f"seconds      {result.seconds['total']:.1f} ({stages})")
