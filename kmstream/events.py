@@ -7,6 +7,7 @@ import errno
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
+from urllib.parse import quote
 
 from kmstream.errors import KmstreamError, OutputError
 from kmstream.report.wording import NOTHING, as_markdown, count, number, percent, points
@@ -107,10 +108,9 @@ def verdict_of_refresh(result: RefreshResult) -> str:
         return f"{result.version} is held: {failed}. The version in use has not changed; to use this one: {use}"
     if is_first(result):
         return f"{result.version} is published: the first version, {size}."
-    changed = [f"{line['cluster_label']} {line['event']}" for line in (*result.labels, *result.retired)
-               if line["event"] != "kept"]  # fmt: skip
-    names = "every segment keeps its name" if not changed else ", ".join(changed)
-    return f"{result.version} is published: {size}; {names}."
+    lines = [line for line in (*result.labels, *result.retired) if line["event"] != "kept"]
+    changed = ", ".join(f"{line['cluster_label']} {line['event']}" for line in lines)
+    return f"{result.version} is published: {size}; {changed or 'every segment keeps its name'}."
 
 
 def verdict_of_score(result: ScoreResult) -> str:
@@ -225,7 +225,7 @@ def _list_reasons(title: str, reasons: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _point_to(report: str | None, assignments: str, skipped: int, seconds: Mapping[str, float]) -> str:
-    lines = [f"- report: [{as_markdown(report)}](<file://{report}>)"] if report else []
+    lines = [f"- report: [{as_markdown(report)}](<file://{quote(report)}>)"] if report else []
     lines.append(f"- rows with their segments: `{assignments}`")
     if skipped:
         lines.append(f"- {count(skipped, 'row')} without a segment")

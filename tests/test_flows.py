@@ -1,0 +1,439 @@
+"""The flows on one real temporary Prefect server: what they leave there is read back from its API."""
+
+import json
+import logging
+import os
+import runpy
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pytest
+
+from kmstream import pipeline
+from kmstream.config import load_config
+from kmstream.errors import InvalidFeatureError, OutputError
+from kmstream.events import HeldError, events_of_refresh, events_of_score, is_transient, markdown_of_score
+from kmstream.guard import Check
+from kmstream.results import RefreshResult, ScoreResult
+from kmstream.store import Store
+
+if TYPE_CHECKING:  # prefect takes seconds to import, and some of these tests need none
+    from prefect import Flow, State
+    from prefect.client.orchestration import SyncPrefectClient
+
+FLOWS = Path(__file__).parent.parent / "flows"
+FEBRUARY, MARCH = datetime(2026, 2, 1, tzinfo=UTC), datetime(2026, 3, 1, tzinfo=UTC)
+MOVED = ((0.0, 0.0), (10.0, 0.0), (30.0, 40.0))  # the third segment is not where it was
+
+CONFIG = """\
+name = "blobs"
+[dataset]
+path = "data"
+[features]
+numeric = ["x", "y"]
+[model]
+n_clusters = 3
+sample_rows = 2000
+n_init = 3
+[engine]
+workers = 1
+"""
+
+
+class Server:
+    """The server's records of one flow run."""
+
+    def __init__(self, client: "SyncPrefectClient", state: "State") -> None:
+        self._client = client
+        self.run = client.read_flow_run(state.state_details.flow_run_id)
+
+    def _find(self, kind: str, **filters: Any) -> Any:
+        return self._client.request("POST", f"/{kind}/filter", json=filters).json()
+
+    @property
+    def artifacts(self) -> list[dict[str, Any]]:
+        return self._find("artifacts", artifacts={"flow_run_id": {"any_": [str(self.run.id)]}})
+
+    def task(self, name: str) -> dict[str, Any]:
+        """Task runs are recorded a moment later than flow runs."""
+
+        def find() -> list[dict[str, Any]]:
+            runs = self._find("task_runs", flow_runs={"id": {"any_": [str(self.run.id)]}})
+            ended = {"COMPLETED", "FAILED"}
+            return [one for one in runs if one["name"].startswith(f"{name}-") and one["state_type"] in ended]
+
+        return wait_for(find)[0]
+
+    def events(self, n: int) -> dict[str, dict[str, Any]]:
+        """Our events of the run by name, once there are n of them."""
+        mine = {"event": {"prefix": ["kmstream."]}, "related": {"id": [f"prefect.flow-run.{self.run.id}"]}}
+
+        def find() -> list[dict[str, Any]] | None:
+            found = self._find("events", filter=mine)["events"]
+            return found if len(found) >= n else None
+
+        return {one["event"]: one for one in wait_for(find)}
+
+
+def wait_for(find: Callable[[], Any], seconds: float = 30) -> Any:
+    end = time.monotonic() + seconds
+    while not (found := find()):
+        assert time.monotonic() < end, "the server has no record of it"
+        time.sleep(0.1)
+    return found
+
+
+@pytest.fixture(scope="session")
+def server() -> "Iterator[SyncPrefectClient]":
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    os.environ.setdefault("PREFECT_SERVER_SERVICES_EVENT_PERSISTER_FLUSH_INTERVAL", "0.2")  # events can be read at once
+
+    from prefect.client.orchestration import get_client
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=120), get_client(sync_client=True) as client:
+        yield client
+
+
+@pytest.fixture
+def refresh_flow(server: "SyncPrefectClient") -> "Flow[..., RefreshResult]":
+    from prefect.flows import load_flow_from_entrypoint
+
+    return load_flow_from_entrypoint(f"{FLOWS / 'refresh.py'}:refresh_flow")
+
+
+@pytest.fixture
+def score_flow(server: "SyncPrefectClient") -> "Flow[..., ScoreResult]":
+    from prefect.flows import load_flow_from_entrypoint
+
+    return load_flow_from_entrypoint(f"{FLOWS / 'score.py'}:score_flow")
+
+
+@pytest.fixture
+def config_file(published: Path) -> Path:
+    """Write the configuration beside a dataset and its first published version."""
+    (published / "kmstream.toml").write_text(CONFIG)
+    return published / "kmstream.toml"
+
+
+@pytest.mark.server
+def test_refresh_publishes_and_tells_the_server(config_file, server, refresh_flow):
+    state = refresh_flow(str(config_file), now=FEBRUARY, return_state=True)
+    result, seen = state.result(), Server(server, state)
+    assert seen.run.name == "refresh blobs"
+    assert seen.run.state.name == "Completed"
+    assert Store(config_file.parent / "out").current == result.version == "v000002"
+
+    (artifact,) = seen.artifacts
+    assert (artifact["key"], artifact["type"]) == ("blobs-segments", "markdown")
+    assert "every segment keeps its name" in artifact["data"]
+    assert "| segment-01 |" in artifact["data"]
+    assert result.report in artifact["data"]
+
+    ((name, event),) = seen.events(1).items()
+    assert name == "kmstream.model.published"
+    assert event["resource"]["prefect.resource.id"] == "kmstream.segmentation.blobs"
+    assert event["payload"]["version"] == "v000002"
+
+
+@pytest.mark.server
+def test_refresh_tells_which_segments_came_and_went(config_file, server, refresh_flow, blobs, files):
+    files(config_file.parent / "data", {"m3.parquet": blobs(900, seed=3, centers=MOVED)})
+    state = refresh_flow(str(config_file), only=["m3*"], now=FEBRUARY, return_state=True)
+    assert state.result().status == "published"
+    events = Server(server, state).events(3)
+    assert events["kmstream.segment.retired"]["payload"]["cluster_label"] == "segment-03"
+    emerged = events["kmstream.segment.emerged"]["payload"]
+    assert emerged["cluster_label"] == "segment-04"
+    assert 0.15 < emerged["share"] < 0.25
+
+
+@pytest.mark.server
+def test_score_tells_the_server_of_drift_and_when_it_has_cleared(config_file, server, score_flow, blobs, files):
+    data = config_file.parent / "data"
+    files(data, {"m3.parquet": blobs(400, seed=3, centers=MOVED)})
+    state = score_flow(str(config_file), only=["m3*"], now=FEBRUARY, return_state=True)
+    result, seen = state.result(), Server(server, state)
+    assert (seen.run.name, seen.run.state.name) == ("score blobs", "Completed")
+    events = seen.events(2)
+    assert set(events) == {"kmstream.drift.detected", "kmstream.retrain.requested"}
+    payload = events["kmstream.drift.detected"]["payload"]
+    assert (payload["severity"], payload["report"]) == ("alert", result.report)
+    assert payload["reasons"][0]["severity"] == "alert"
+    (artifact,) = seen.artifacts
+    assert "drift alert" in artifact["data"]
+    assert "A new fit is asked for." in artifact["data"]
+
+    files(data, {"m4.parquet": blobs(800, seed=1)})
+    state = score_flow(str(config_file), only=["m4*"], now=MARCH, return_state=True)
+    assert state.result().cleared
+    assert set(Server(server, state).events(1)) == {"kmstream.drift.cleared"}
+
+
+@pytest.mark.server
+def test_score_with_nothing_new_writes_no_artifact(config_file, server, score_flow):
+    pipeline.score(load_config(config_file), now=FEBRUARY)
+    state = score_flow(str(config_file), return_state=True)
+    assert state.result().partitions == 0
+    assert Server(server, state).artifacts == []
+
+
+@pytest.mark.server
+def test_a_held_version_ends_in_a_state_that_a_person_sees(config_file, server, refresh_flow):
+    overrides = ["model.min_cluster_share=0.4"]
+    state = refresh_flow(str(config_file), overrides, now=FEBRUARY, return_state=True)
+    seen = Server(server, state)
+    assert (seen.run.state.name, seen.run.state.type.value) == ("Held", "FAILED")
+    assert "smallest segment share" in seen.run.state.message
+    assert "kmstream models promote v000002" in seen.run.state.message
+    assert seen.task("refresh")["state_type"] == "COMPLETED"
+    assert Store(config_file.parent / "out").current == "v000001"
+    held = seen.events(1)["kmstream.model.held"]["payload"]
+    assert [check["check"] for check in held["failed"]] == ["smallest_segment_share"]
+    assert "held" in seen.artifacts[0]["data"]
+
+    error = state.result(raise_on_failure=False)
+    assert isinstance(error, HeldError)
+    assert error.result.version == "v000002"
+
+
+@pytest.mark.server
+def test_a_data_error_fails_at_once_with_the_text_of_the_command_line(
+    config_file, server, refresh_flow, files, blobs, caplog
+):
+    table = blobs(50, seed=3)
+    holes = table.set_column(1, "x", pa.array([None, *table.column("x").to_pylist()[1:]], pa.float64()))
+    files(config_file.parent / "data", {"m3.parquet": holes})
+    state = refresh_flow(str(config_file), return_state=True)
+    seen = Server(server, state)
+    text = seen.run.state.message.splitlines()
+    assert text[0].startswith("InvalidFeatureError: feature 'x' is missing in 1 of 50 rows")
+    assert text[1].startswith("  in m3.parquet, rows 0-49")
+    assert "on_missing" in text[2]
+    assert seen.task("refresh")["run_count"] == 1
+    assert seen.run.state.message in caplog.text
+    assert "Traceback" not in caplog.text
+    assert isinstance(state.result(raise_on_failure=False), InvalidFeatureError)
+    assert Store(config_file.parent / "out").current == "v000001"
+
+
+@pytest.mark.server
+def test_a_wrong_configuration_fails_before_any_task(config_file, server, score_flow):
+    state = score_flow(str(config_file), ["model.n_cluster=4"], return_state=True)
+    seen = Server(server, state)
+    assert seen.run.state.message.startswith("ConfigError: unknown key 'model.n_cluster'; did you mean")
+    assert seen.run.name == f"score {config_file}"
+
+
+class WhenRetrying(logging.Handler):
+    """Do something when Prefect says that a task will be tried again."""
+
+    def __init__(self, action: Callable[[], None]) -> None:
+        super().__init__()
+        self.action, self.times = action, 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "Retry" in record.getMessage():
+            self.times += 1
+            self.action()
+
+
+@pytest.fixture
+def when_retrying() -> Iterator[Callable[[Callable[[], None]], WhenRetrying]]:
+    logger, added = logging.getLogger("prefect.task_runs"), []
+
+    def watch(action: Callable[[], None]) -> WhenRetrying:
+        added.append(WhenRetrying(action))
+        logger.addHandler(added[-1])
+        return added[-1]
+
+    yield watch
+    for handler in added:
+        logger.removeHandler(handler)
+
+
+@pytest.mark.server
+def test_a_storage_that_is_away_for_a_moment_is_tried_again(config_file, server, refresh_flow, when_retrying):
+    volume = config_file.parent / "volume"
+    (config_file.parent / "later").symlink_to(volume / "later")  # as a mount that is not there yet
+    retrying = when_retrying(lambda: (volume / "later").mkdir(parents=True))
+    state = refresh_flow(str(config_file), ["output.path=later"], return_state=True)
+    assert state.result().status == "published"
+    assert retrying.times == 1
+    assert Server(server, state).task("refresh")["run_count"] == 2
+    assert (volume / "later" / "models" / "CURRENT").is_file()
+
+
+@pytest.mark.server
+def test_a_storage_that_needs_a_person_is_not_tried_again(config_file, server, refresh_flow, when_retrying):
+    (config_file.parent / "file").write_text("not a folder")
+    retrying = when_retrying(lambda: None)
+    state = refresh_flow(str(config_file), ["output.path=file/out"], return_state=True)
+    seen = Server(server, state)
+    assert "Not a directory" in seen.run.state.message
+    assert (retrying.times, seen.task("refresh")["run_count"]) == (0, 1)
+
+
+@pytest.mark.server
+def test_the_flows_do_what_the_verbs_do(config_file, server, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("plain")
+    (folder / "data").symlink_to(config_file.parent / "data")
+    (folder / "kmstream.toml").write_text(CONFIG)
+    plain = pipeline.refresh(load_config(folder / "kmstream.toml"), now=FEBRUARY)
+
+    verbs = runpy.run_path(str(FLOWS / "demo.py"))["FlowVerbs"]()
+    through_flows = verbs.refresh(config_file, ["output.path=fresh"], [], FEBRUARY)
+    assert through_flows.labels == plain.labels
+    assert through_flows.inertia_per_row == plain.inertia_per_row
+    assert verbs.refresh(config_file, ["model.min_cluster_share=0.4"], [], FEBRUARY).status == "held"
+    assert verbs.score(config_file, ["output.path=fresh"], [], MARCH).partitions == 0
+
+
+@pytest.mark.server
+@pytest.mark.parametrize(
+    ("flow", "options", "code"),
+    [
+        ("refresh.py", [], 0),
+        ("refresh.py", ["--only", "m1*", "--baseline"], 0),
+        ("refresh.py", ["--set", "model.min_cluster_share=0.4"], 4),
+        ("refresh.py", ["--set", "model.k=3"], 2),
+        ("score.py", ["--only", "m1*"], 0),
+        ("score.py", ["--only", "april"], 3),
+    ],
+)
+def test_a_flow_as_a_script_exits_as_the_command_line_does(config_file, server, monkeypatch, flow, options, code):
+    monkeypatch.setattr(sys, "argv", [flow, "-c", str(config_file), *options])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(FLOWS / flow), run_name="__main__")
+    assert end.value.code == code
+
+
+@pytest.mark.slow
+@pytest.mark.server
+def test_a_flow_runs_as_it_is_on_a_temporary_server(config_file, tmp_path_factory):
+    told = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT")}
+    told["PREFECT_HOME"] = str(tmp_path_factory.mktemp("prefect"))
+    script = [sys.executable, str(FLOWS / "score.py"), "-c", "kmstream.toml"]
+    done = subprocess.run(script, cwd=config_file.parent, env=told, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Starting temporary server" in done.stderr
+    assert "Nothing new: v000001 has assigned every partition." in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+# What flows tell is made of results alone, so these need no server.
+
+
+def make_refresh(**changes: Any) -> RefreshResult:
+    labels = tuple(
+        {"cluster_id": i, "cluster_label": label, "rows": rows, "share": rows / 10, "event": event}
+        for i, (label, rows, event) in enumerate([("a|b", 6, "kept"), ("b", 3, "split"), ("c", 1, "emerged")])
+    )
+    result = RefreshResult(
+        name="demo",
+        version="v000002",
+        status="published",
+        rows=10,
+        rows_skipped=0,
+        n_clusters=3,
+        inertia_per_row=1.5,
+        severity="alert",
+        reasons=(),
+        labels=labels,
+        retired=({"cluster_label": "d", "event": "merged"},),
+        gate=(Check("smallest_segment_share", True, 0.1, 0.01, "c"),),  # noqa: FBT003
+        report="/out/report.html",
+        assignments="/out/assignments/v000002",
+        seconds={"total": 1.0},
+        peak_rss_bytes=1,
+    )
+    return replace(result, **changes)
+
+
+def make_score(**changes: Any) -> ScoreResult:
+    reason = {"measure": "share_psi", "label": None, "feature": None, "value": 0.3, "threshold": 0.25}
+    result = ScoreResult(
+        name="demo",
+        version="v000002",
+        run_id="r1",
+        partitions=1,
+        rows=10,
+        rows_skipped=2,
+        severity="alert",
+        reasons=tuple(reason | {"severity": "alert", "text": f"reason {i}"} for i in range(12)),
+        cleared=False,
+        labels=(
+            {"cluster_label": "a|b", "rows": 8, "share": 1.0, "reference_share": 0.5, "centroid_shift_radii": None},
+        ),
+        retrain={"requested": False, "why": "retrain.on is never"},
+        report="/out/report.html",
+        assignments="/out/assignments/v000002",
+        seconds={"total": 1.0},
+        peak_rss_bytes=1,
+    )
+    return replace(result, **changes)
+
+
+def names(events: list[tuple[str, dict[str, Any]]]) -> list[str]:
+    for _, payload in events:
+        json.dumps(payload, allow_nan=False)
+    return [name.removeprefix("kmstream.") for name, _ in events]
+
+
+def test_events_of_refresh_tell_what_became_of_each_segment():
+    events = events_of_refresh(make_refresh())
+    assert names(events) == ["model.published", "segment.split", "segment.emerged", "segment.merged"]
+    assert events[2][1] == {"version": "v000002", "cluster_label": "c", "rows": 1, "share": 0.1}
+    assert events[3][1] == {"version": "v000002", "cluster_label": "d"}
+
+
+def test_events_of_refresh_tell_no_segments_of_a_first_or_a_held_version():
+    new = tuple(line | {"event": "emerged"} for line in make_refresh().labels)
+    assert names(events_of_refresh(make_refresh(labels=new, retired=()))) == ["model.published"]
+    assert names(events_of_refresh(make_refresh(status="held"))) == ["model.held"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, ["drift.detected"]),
+        ({"severity": "warn", "retrain": {"requested": True, "why": "so"}}, ["drift.detected", "retrain.requested"]),
+        ({"severity": "ok", "reasons": ()}, []),
+        ({"severity": "ok", "reasons": (), "cleared": True}, ["drift.cleared"]),
+        ({"partitions": 0, "severity": "ok", "reasons": ()}, []),
+    ],
+)
+def test_events_of_score_tell_of_drift_and_of_its_end(changes, expected):
+    assert names(events_of_score(make_score(**changes))) == expected
+
+
+def test_payload_of_drift_stays_small():
+    assert len(events_of_score(make_score())[0][1]["reasons"]) == 10
+
+
+def test_markdown_of_score_escapes_names_and_counts_what_it_leaves_out():
+    text = markdown_of_score(make_score())
+    assert r"| a\|b | 8 | 50.0" in text
+    assert "and 2 more" in text
+    assert "2 rows without a segment" in text
+    assert "New fit not asked for" in text
+
+
+def test_is_transient_asks_what_the_system_said_of_a_write():
+    def failed(cause: OSError) -> OutputError:
+        error = OutputError("out can't be written")
+        error.__cause__ = cause
+        return error
+
+    assert is_transient(failed(TimeoutError(110, "timed out")))
+    assert not is_transient(failed(PermissionError(13, "denied")))
+    assert not is_transient(failed(OSError(28, "No space left on device")))
+    assert not is_transient(OutputError("nobody knows why"))
