@@ -200,7 +200,8 @@ def fresh_folder(folder: Path) -> Iterator[Path]:
     try:
         yield folder
     except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
+        if not (folder / SUCCESS).exists():  # else it is published, and only what came after that failed
+            shutil.rmtree(folder, ignore_errors=True)
         raise
 
 
@@ -215,7 +216,7 @@ def remove_old_versions(folder: Path, keep_versions: int, current: str) -> list[
     versions = sorted(path.name for path in folder.iterdir() if path.name.startswith("v"))
     removed = [version for version in versions[:-keep_versions] if version != current]
     for version in removed:
-        shutil.rmtree(folder / version)
+        shutil.rmtree(folder / version, ignore_errors=True)  # tried again after the next refresh
     return removed
 
 

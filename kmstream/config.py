@@ -163,6 +163,14 @@ class OutputConfig(Section):
     columns: Literal["all"] | tuple[str, ...] = "all"
     keep_versions: int = Field(default=5, ge=1)
 
+    @field_validator("path")
+    @classmethod
+    def _refuse_object_stores(cls, path: str) -> str:
+        if "://" in path.removeprefix("file://"):
+            msg = f"{path!r} should be a local folder; object stores are not supported yet for output"
+            raise ValueError(msg)
+        return path
+
 
 class Threshold(Section):
     """Two limits of one drift measure."""
@@ -222,6 +230,14 @@ class TrackingConfig(Section):
     """Where runs are logged besides the output tree."""
 
     mlflow_uri: str = ""
+
+    @field_validator("mlflow_uri")
+    @classmethod
+    def _refuse_what_is_not_there(cls, uri: str) -> str:
+        if uri:
+            msg = "MLflow is not supported yet; leave it empty"
+            raise ValueError(msg)
+        return uri
 
 
 class Config(Section):

@@ -310,7 +310,7 @@ def learn_scaling(
         edges = np.ascontiguousarray(quantiles[3:].T)
     else:
         low = median = high = np.empty(0)
-        edges = np.empty((0, n_bins - 1))
+        edges = np.empty((0, 0))
     center, scale = {
         "standard": (columns.mean, np.sqrt(columns.variance)),
         "minmax": (columns.low, columns.high - columns.low),

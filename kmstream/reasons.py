@@ -65,7 +65,7 @@ def _candidates(
     yield "share_psi", psi, None, None, f"the mix of the segments changed: the PSI of their shares is {number(psi)}"
     far = f"rows lie farther from their centroids: inertia per row is {number(inertia)} times the reference"
     yield "inertia_ratio", inertia, None, None, far
-    beyond = f"{outliers:.1%} of the rows lie farther out than 99 % of the reference rows did"
+    beyond = f"{percent(outliers)} of the rows lie farther out than 99 % of the reference rows did"
     yield "outlier_share", outliers, None, None, beyond
     for segment in segments:
         label, then, now = segment["cluster_label"], segment["reference_share"], segment["share"]
@@ -86,10 +86,10 @@ def _candidates(
 
 def _tell_share(label: str, then: float, now: float) -> str:
     if not then:
-        return f"'{label}' is new and holds {now:.1%} of the rows"
+        return f"'{label}' is new and holds {percent(now)} of the rows"
     if not now:
-        return f"'{label}' holds no row now; it held {then:.1%} of them"
-    return f"'{label}' {'grew' if now > then else 'shrank'} from {then:.1%} to {now:.1%} of the rows"
+        return f"'{label}' holds no row now; it held {percent(then)} of them"
+    return f"'{label}' {'grew' if now > then else 'shrank'} from {percent(then)} to {percent(now)} of the rows"
 
 
 def number(value: float | None) -> str:
@@ -103,3 +103,14 @@ def number(value: float | None) -> str:
     if value is None:
         return "none"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def percent(share: float) -> str:
+    """Write a share as a percentage.
+
+    Examples
+    --------
+    >>> percent(0.2743)
+    '27.4 %'
+    """
+    return f"{share * 100:.1f} %"

@@ -320,7 +320,7 @@ def _read_version(folder: Path) -> ModelVersion:
             center=np.array(scaling["center"], dtype=np.float64),
             scale=np.array(scaling["scale"], dtype=np.float64),
             fill=np.array(scaling["fill"], dtype=np.float64),
-            edges=np.array(scaling["edges"], dtype=np.float64).reshape(n_numeric, -1),
+            edges=_stack(scaling["edges"], n_numeric).astype(np.float64),
             categories=tuple(map(tuple, scaling["categories"])),
         ),
         centroids=np.column_stack([column.to_numpy() for column in centroids.columns[2:]]),
@@ -341,7 +341,7 @@ def _read_version(folder: Path) -> ModelVersion:
         parent=content["parent"],
         model=model,
         summary=summary,
-        bins=np.array(content["bins"], dtype=np.int64).reshape(n_numeric, -1),
+        bins=_stack(content["bins"], n_numeric).astype(np.int64),
         sample=pq.read_table(folder / "sample.parquet"),
         retired=tuple(registry["retired"]),
         parameters=content["parameters"],
@@ -369,6 +369,10 @@ def _check(folder: Path) -> None:
             error.add_note(f"in {folder}")
             error.add_note("Restore the file from a backup, or `kmstream models rollback` to a version that is whole.")
             raise error
+
+
+def _stack(rows: list[list[float]], n: int) -> np.ndarray:
+    return np.array(rows).reshape(n, -1) if n else np.empty((0, 0))
 
 
 def _parse_line(line: str) -> dict[str, Any] | None:

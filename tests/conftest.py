@@ -1,0 +1,139 @@
+"""Small real datasets and configurations, each in a folder of its own."""
+
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from kmstream.config import Config, parse_config
+from kmstream.dataset import Dataset, open_dataset
+from kmstream.engine import Silent
+from kmstream.pipeline import refresh
+from kmstream.run import Run
+
+os.environ.setdefault("DO_NOT_TRACK", "1")
+
+CENTERS = ((0.0, 0.0), (10.0, 0.0), (0.0, 10.0))
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+Tables = Mapping[str, pa.Table]
+
+
+def make_blobs(
+    n_rows: int = 600,
+    *,
+    seed: int = 0,
+    centers: Sequence[tuple[float, float]] = CENTERS,
+    weights: Sequence[float] = (0.5, 0.3, 0.2),
+    first_id: int = 0,
+) -> pa.Table:
+    """Rows around clear centers: id, x, y, and the center each row was drawn from."""
+    rng = np.random.default_rng(seed)
+    truth = rng.choice(len(centers), n_rows, p=np.array(weights) / sum(weights))
+    points = np.array(centers)[truth] + rng.normal(size=(n_rows, 2))
+    return pa.table(
+        {"id": np.arange(first_id, first_id + n_rows), "x": points[:, 0], "y": points[:, 1], "truth": truth}
+    )
+
+
+def write_files(folder: Path, tables: Tables, **options: Any) -> Path:
+    for path, table in tables.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(table, folder / path, **options)
+    return folder
+
+
+def make_config(base: Path, **sections: Any) -> Config:
+    """Cluster x and y of base/data into three segments in base/out, unless a section says otherwise."""
+    content: dict[str, Any] = {
+        "name": "blobs",
+        "dataset": {"path": "data"},
+        "features": {"numeric": ["x", "y"]},
+        "model": {"n_clusters": 3, "sample_rows": 2000, "n_init": 3},
+        "engine": {"workers": 2},
+    }
+    for name, section in sections.items():
+        content[name] = content.get(name, {}) | section if isinstance(section, dict) else section
+    return parse_config(content, base_dir=base)
+
+
+def make_run(
+    config: Config, *, chunk_rows: int = 4096, only: Sequence[str] = (), dataset: Dataset | None = None
+) -> Run:
+    return Run(config, open_dataset(config, only) if dataset is None else dataset, chunk_rows, Silent())
+
+
+@pytest.fixture(scope="session")
+def blobs() -> Callable[..., pa.Table]:
+    return make_blobs
+
+
+@pytest.fixture(scope="session")
+def files() -> Callable[..., Path]:
+    """Write tables as Parquet files below a folder."""
+    return write_files
+
+
+@pytest.fixture(scope="session")
+def config_in() -> Callable[..., Config]:
+    """Make a configuration relative to a folder."""
+    return make_config
+
+
+@pytest.fixture(scope="session")
+def run_of() -> Callable[..., Run]:
+    return make_run
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Give the place of the dataset of `config`."""
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Callable[..., Config]:
+    """Make a configuration relative to the test's folder."""
+
+    def make(**sections: Any) -> Config:
+        return make_config(tmp_path, **sections)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def _published_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    base = tmp_path_factory.mktemp("published")
+    write_files(base / "data", {f"m{i}.parquet": make_blobs(400, seed=i, first_id=1000 * i) for i in (1, 2)})
+    assert refresh(make_config(base), now=NOW).status == "published"
+    return base
+
+
+@pytest.fixture
+def published(_published_once: Path, tmp_path: Path) -> Path:
+    """Give a folder of its own with data (m1, m2) and a published v000001."""
+    shutil.copytree(_published_once, tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+@pytest.fixture
+def now() -> datetime:
+    """Give a time after `published` was made."""
+    return NOW.replace(day=2)
+
+
+def list_tree(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+
+
+@pytest.fixture(scope="session")
+def tree() -> Callable[[Path], list[str]]:
+    """List everything below a folder."""
+    return list_tree

@@ -1,0 +1,212 @@
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from kmstream.errors import ConfigError, ModelNotFoundError
+from kmstream.pipeline import refresh, score
+from kmstream.store import Store
+from kmstream.versions import (
+    describe_version,
+    diff_versions,
+    find_report,
+    list_labels,
+    list_versions,
+    promote,
+    rename_segment,
+    rollback,
+)
+
+
+@pytest.fixture
+def config_here(published, config_in):
+    return config_in(published)
+
+
+@pytest.fixture
+def store(published):
+    return Store(published / "out")
+
+
+@pytest.fixture(scope="session")
+def _two_versions_once(tmp_path_factory, _published_once, config_in, blobs, files):
+    """v000001, and v000002 with a fourth segment."""
+    base = tmp_path_factory.mktemp("two")
+    shutil.copytree(_published_once, base, dirs_exist_ok=True)
+    centers = ((0.0, 0.0), (10.0, 0.0), (0.0, 10.0), (25.0, 25.0))
+    files(base / "data", {"m3.parquet": blobs(400, seed=3, centers=centers, weights=(1, 1, 1, 1))})
+    assert refresh(config_in(base, model={"n_clusters": 4})).status == "published"
+    return base
+
+
+@pytest.fixture
+def two(_two_versions_once, tmp_path, config_in):
+    shutil.copytree(_two_versions_once, tmp_path, dirs_exist_ok=True)
+    return config_in(tmp_path, model={"n_clusters": 4})
+
+
+def digests(folder):
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+
+
+def strict(content):
+    return json.loads(json.dumps(content, allow_nan=False))
+
+
+def test_list_versions_tells_which_one_is_current(two):
+    lines = strict(list_versions(two))
+    assert [(line["version"], line["status"], line["current"]) for line in lines] == [
+        ("v000001", "published", False),
+        ("v000002", "published", True),
+    ]
+    assert [(line["n_clusters"], line["baseline"], line["parent"]) for line in lines] == [
+        (3, "v000001", None),
+        (4, "v000001", "v000001"),
+    ]
+
+
+def test_describe_version_is_plain_json(two):
+    found = strict(describe_version(two, "v000002"))
+    assert [line["cluster_label"] for line in found["labels"] if line["event"] == "emerged"] == ["segment-04"]
+    assert sum(line["rows"] for line in found["labels"]) == found["rows"] == 1200
+    assert {check["check"] for check in found["gate"]} >= {"smallest_segment_share", "inertia_against_current"}
+    with pytest.raises(ModelNotFoundError, match="no version 'v9'"):
+        describe_version(two, "v9")
+
+
+def test_diff_versions_sets_segments_side_by_side_in_original_units(two):
+    found = strict(diff_versions(two, "v000001", "v000002"))
+    status = {line["cluster_label"]: line["status"] for line in found["segments"]}
+    assert status == {"segment-01": "kept", "segment-02": "kept", "segment-03": "kept", "segment-04": "new"}
+    new = next(line for line in found["segments"] if line["status"] == "new")
+    assert new["share_from"] is None
+    assert new["centroid_to"]["x"] == pytest.approx(25.0, abs=0.5)
+    assert found["migration"]["labels_to"] == list(Store(two.output.path).load().model.labels)
+    assert diff_versions(two, "v000002", "v000001")["migration"] is None
+
+
+def test_rollback_and_promote_move_current_and_are_remembered(two):
+    store = Store(two.output.path)
+    assert rollback(two)["version"] == "v000001"
+    assert store.current == "v000001"
+    with pytest.raises(ModelNotFoundError, match="no version was current before v000001"):
+        rollback(two)
+    assert promote(two, "v000002")["previous"] == "v000001"
+    assert rollback(two)["version"] == "v000001"
+    assert [line["event"] for line in store.history()[2:]] == ["rolled-back", "promoted", "rolled-back"]
+
+
+def test_promote_refuses_the_current_an_unknown_and_no_version(two):
+    for version in ("v000009", "", "."):
+        with pytest.raises(ModelNotFoundError, match="no version"):
+            promote(two, version)
+    with pytest.raises(ConfigError, match="v000002 is the current version already"):
+        promote(two, "v000002")
+    assert Store(two.output.path).current == "v000002"
+
+
+def test_promote_refuses_a_version_that_is_not_whole(two):
+    (Store(two.output.path).path("v000001") / "model.json").unlink()
+    with pytest.raises(ValueError, match=r"model\.json .*sha256"):
+        promote(two, "v000001")
+    assert Store(two.output.path).current == "v000002"
+
+
+def test_promote_takes_a_held_version_and_completes_its_assignments(config_here, published, config_in, store):
+    held = refresh(config_in(published, model={"n_clusters": 4, "min_cluster_share": 0.5}))
+    assert held.status == "held"
+    promote(config_here, held.version)
+    assert store.current == held.version
+    assert (store.assignments(held.version) / "_SUCCESS").exists()
+    assert store.status(held.version) == "promoted"
+
+
+def test_score_after_rollback_uses_the_older_model(two):
+    rollback(two)
+    result = score(two.model_copy(update={"model": two.model.model_copy(update={"n_clusters": 3})}))
+    assert (result.version, result.partitions, result.rows) == ("v000001", 1, 400)
+
+
+def test_list_labels_tells_current_and_retired_names(two, config_in, tmp_path):
+    refresh(config_in(tmp_path, model={"n_clusters": 3}), only=["m1*", "m2*"])
+    lines = {line["cluster_label"]: line for line in strict(list_labels(two))}
+    assert lines["segment-04"]["status"] == "retired"
+    assert lines["segment-04"]["retired"] == "v000003"
+    assert lines["segment-01"]["born"] == "v000001"
+    assert sum(line["rows"] for line in lines.values()) == 800
+
+
+# --- renaming --------------------------------------------------------------------------------------------------------
+
+
+def test_rename_segment_changes_no_file_of_any_version(config_here, store):
+    before = digests(store.path("v000001"))
+    assert rename_segment(config_here, "segment-02", "vip", reason="they pay") == {
+        "old": "segment-02",
+        "new": "vip",
+        "version": "v000001",
+    }
+    assert digests(store.path("v000001")) == before
+    assert "vip" in store.load().model.labels
+    assert store.history()[-1]["reason"] == "they pay"
+
+
+def test_rename_segment_is_used_by_scores_and_refits(config_here, published, store, files, blobs):
+    rename_segment(config_here, "segment-02", "vip")
+    files(published / "data", {"m3.parquet": blobs(400, seed=3)})
+    result = score(config_here)
+    assert {line["cluster_label"] for line in result.labels} == {"segment-01", "vip", "segment-03"}
+    written = pq.read_table(store.assignments("v000001") / "m3.parquet").column("cluster_label").to_pylist()
+    assert set(written) == {"segment-01", "vip", "segment-03"}
+    refit = refresh(config_here)
+    assert {line["cluster_label"]: line["event"] for line in refit.labels} == {
+        "segment-01": "kept",
+        "vip": "kept",
+        "segment-03": "kept",
+    }
+
+
+def test_rename_segment_refuses_names_that_are_or_were_used(config_here):
+    rename_segment(config_here, "segment-02", "vip")
+    for new in ("segment-01", "vip", "", "  "):
+        with pytest.raises(ConfigError, match="can't be a new name"):
+            rename_segment(config_here, "segment-03", new)
+    with pytest.raises(ConfigError, match="no segment 'segment-02'; there are:"):
+        rename_segment(config_here, "segment-02", "other")
+
+
+def test_rename_segment_refuses_a_name_that_another_segment_had_before(config_here):
+    rename_segment(config_here, "segment-02", "vip")
+    with pytest.raises(ConfigError, match="can't be a new name"):
+        rename_segment(config_here, "segment-03", "segment-02")
+
+
+def test_rename_segment_frees_no_name_for_a_new_segment(config_here, published, config_in, blobs, files):
+    """segment-03 is called vip now: the next new segment is segment-04, so that old reports keep their meaning."""
+    rename_segment(config_here, "segment-03", "vip")
+    centers = ((0.0, 0.0), (10.0, 0.0), (0.0, 10.0), (25.0, 25.0))
+    files(published / "data", {"m3.parquet": blobs(400, seed=3, centers=centers, weights=(1, 1, 1, 1))})
+    refit = refresh(config_in(published, model={"n_clusters": 4}))
+    assert {line["cluster_label"] for line in refit.labels} == {"segment-01", "segment-02", "vip", "segment-04"}
+
+
+def test_refresh_after_rollback_gives_no_name_that_a_later_version_gave_to_another_segment(two, blobs, files):
+    rollback(two)
+    elsewhere = ((0.0, 0.0), (10.0, 0.0), (0.0, 10.0), (-40.0, -40.0))
+    data = blobs(400, seed=3, centers=elsewhere, weights=(1, 1, 1, 1))
+    files(Path(two.dataset.path), {"m3.parquet": data})
+    refit = refresh(two)
+    assert [line["cluster_label"] for line in refit.labels if line["event"] == "emerged"] == ["segment-05"]
+
+
+def test_find_report_gives_the_newest_or_the_one_asked_for(two, store):
+    assert find_report(two).parent.name == "v000002"
+    assert find_report(two, "v000001").parent.name == "v000001"
+    with pytest.raises(ModelNotFoundError, match="no report of 'v7'"):
+        find_report(two, "v7")
+    store.path("v000001").joinpath("report.html").unlink()
+    with pytest.raises(ModelNotFoundError):
+        find_report(two, "v000001")
