@@ -205,6 +205,16 @@ def fresh_folder(folder: Path) -> Iterator[Path]:
         raise
 
 
+def move_files(source: Path, target: Path) -> None:
+    """Move every file to the same place below another folder, and remove what is left of the first."""
+    with explain_write_errors(target):
+        for path in sorted(path for path in source.rglob("*") if path.is_file()):
+            place = target / path.relative_to(source)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(place)
+        shutil.rmtree(source)
+
+
 def remove_old_versions(folder: Path, keep_versions: int, current: str) -> list[str]:
     """Remove assignments of all but the newest versions; those of the current one always stay.
 

@@ -28,6 +28,7 @@ IntArray = NDArray[np.int64]
 
 _SEARCH_ITERATIONS = 100
 _FAR_OFF = 16.0  # scaled units
+_WIDE_APART = 256.0  # scaled units; beyond, squares of the centroids leave float32 no digits for the distances
 _CHECK_EVERY = 64  # mini-batch steps between two looks at whether the centroids still move
 
 
@@ -184,6 +185,11 @@ def summarise(
         )
         total = total.merge(part)
     return total
+
+
+def load_kernels() -> None:
+    """Load scikit-learn's compiled code; only what is loaded can be held to one thread."""
+    import sklearn.cluster  # noqa: F401
 
 
 def add_squares(distances: Matrix, keep: NDArray[np.bool_], total: float) -> float:
@@ -360,10 +366,12 @@ def find_origin(centroids: NDArray[np.floating]) -> Matrix:
     return np.where(np.abs(middle).max() > _FAR_OFF, middle, 0.0).astype(np.float32)
 
 
-def _nearest_ids(X: Matrix, centroids: Matrix) -> tuple[IntArray, Matrix]:
+def _nearest_ids(X: NDArray[np.floating], centroids: NDArray[np.floating]) -> tuple[IntArray, NDArray[np.floating]]:
     origin = find_origin(centroids)
     if origin.any():
         X, centroids = X - origin, centroids - origin
+    if np.abs(centroids).max() > _WIDE_APART:
+        X, centroids = X.astype(np.float64), centroids.astype(np.float64)
     scores = X @ (-2.0 * centroids.T)
     scores += np.square(centroids).sum(axis=1)
     return scores.argmin(axis=1), scores

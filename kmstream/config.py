@@ -331,7 +331,7 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
-        value = text
+        value = text.strip()
     *sections, last = key.strip().split(".")
     for section in sections:
         inner = data.setdefault(section, {})

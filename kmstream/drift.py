@@ -21,6 +21,7 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 OUTLIER_QUANTILE = 0.99
+KEPT_OVERLAP = 0.7  # a segment that keeps less of its old rows goes on under its name, but is flagged
 _TOTALS = (
     *("rows", "reference_rows", "share_psi", "share_js", "share_chi2_p", "share_cramers_v", "share_change"),
     *("centroid_shift_radii", "inertia_ratio", "outlier_share", "feature_psi"),
@@ -41,7 +42,7 @@ class Observed:
     bins : ndarray of shape (n_numeric, n_bins + 1)
         Rows per frozen bin of each numeric feature; the last column counts missing values.
     outliers : ndarray of shape (n_clusters,), optional
-        Rows beyond the reference's 99 % distance of their segment; the reference itself has none counted.
+        Rows beyond the reference's 99 % distance of their segment; None where they were not counted.
     """
 
     labels: tuple[str, ...]
@@ -107,7 +108,7 @@ def compare(
         float(np.abs(c.shares - r.shares).max()),
         max(shifts, default=None),
         _ratio(c.sse.sum(), c.rows.sum(), r.sse.sum(), r.rows.sum()),
-        float(c.outliers.sum() / max(c.rows.sum(), 1)),
+        None if c.outliers is None else float(c.outliers.sum() / max(c.rows.sum(), 1)),
         max((f["psi"] for f in features), default=0.0),
     )
     totals: dict[str, Any] = dict(zip(_TOTALS, values, strict=True))
@@ -122,12 +123,21 @@ def add_migration(
     labels_from: Sequence[str],
     labels_to: Sequence[str],
     status: Mapping[str, str],
+    overlap: Mapping[str, float],
     ari: float,
 ) -> DriftReport:
-    """Add to a report what the table old label x new label tells: the life cycle of each segment."""
-    segments = tuple(one | {"status": status.get(one["cluster_label"], one["status"])} for one in report.segments)
+    """Add to a report what the table old label x new label tells: the life cycle of each segment.
+
+    A segment that goes on under its name, but keeps less than 0.7 of its old rows, is flagged.
+    """
+    segments = []
+    for segment in report.segments:
+        label = segment["cluster_label"]
+        kept = overlap.get(label, float("nan"))
+        facts = {"overlap": None if np.isnan(kept) else kept, "flagged": kept < KEPT_OVERLAP}
+        segments.append(segment | {"status": status.get(label, segment["status"])} | facts)
     table = {"labels_from": list(labels_from), "labels_to": list(labels_to), "rows": migration.tolist()}
-    return replace(report, segments=segments, migration=table, ari=ari)
+    return replace(report, segments=tuple(segments), migration=table, ari=ari)
 
 
 def psi(reference_rows: NDArray[np.number], current_rows: NDArray[np.number]) -> float:
@@ -186,7 +196,7 @@ class _Aligned:
     mean: FloatArray
     original: FloatArray
     sse: FloatArray
-    outliers: IntArray
+    outliers: IntArray | None
     sd: FloatArray
 
 
@@ -206,7 +216,7 @@ def _align(side: Observed, labels: Sequence[str]) -> _Aligned:
         pick(summary.mean),
         pick(side.original),
         pick(summary.sse),
-        pick(np.zeros_like(summary.rows) if side.outliers is None else side.outliers),
+        None if side.outliers is None else pick(side.outliers),
         np.sqrt(spread / max(summary.n_rows, 1)),
     )
 
@@ -223,7 +233,7 @@ def _compare_segment(r: _Aligned, c: _Aligned, i: int, feature_names: Sequence[s
         "centroid_shift_radii": None,
         "standard_errors": None,
         "inertia_ratio": None,
-        "outlier_share": float(c.outliers[i] / n_c) if n_c else None,
+        "outlier_share": float(c.outliers[i] / n_c) if n_c and c.outliers is not None else None,
         "centroid": _by_feature(feature_names, c.original[i] if n_c else r.original[i]),
         "moved_most": [],
     }

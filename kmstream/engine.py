@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 from threadpoolctl import threadpool_limits
 
+from kmstream.clustering import load_kernels
 from kmstream.config import EngineConfig
 
 Item = TypeVar("Item")
@@ -47,12 +48,13 @@ def count_workers(config: EngineConfig) -> int:
 
 def single_threaded() -> AbstractContextManager[Any]:
     """Hold BLAS and OpenMP to one thread: a product or sum split over threads may round differently each time."""
+    load_kernels()
     return threadpool_limits(1)  # type: ignore[no-any-return]
 
 
 def worker_threads(config: EngineConfig) -> ThreadPoolExecutor:
     """Make a pool whose threads are single-threaded themselves; OpenMP counts for each calling thread."""
-    return ThreadPoolExecutor(count_workers(config), initializer=threadpool_limits, initargs=(1,))
+    return ThreadPoolExecutor(count_workers(config), initializer=single_threaded)
 
 
 def map_in_order(function: Callable[[Item], Result], items: Iterable[Item], config: EngineConfig) -> Generator[Result]:

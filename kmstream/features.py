@@ -57,7 +57,7 @@ class Encoded:
     Attributes
     ----------
     X : ndarray of shape (n_rows, n_features), float32
-        Scaled units. Rows that are not kept hold zeros where values are missing.
+        Scaled units; all zeros in rows that are not kept.
     keep : ndarray of shape (n_rows,), bool
         False for a row that can't be assigned.
     skipped : dict of str to int
@@ -317,6 +317,11 @@ def learn_scaling(
         "robust": (median, high - low),
         "none": (np.zeros_like(columns.mean), np.ones_like(columns.mean)),
     }[features.scaling]
+    for name, one, another in zip(features.numeric, center, scale, strict=True):
+        if not np.isfinite([one, another]).all():
+            error = InvalidFeatureError(f"feature {name!r} holds numbers too large to have a spread ({another})")
+            error.add_note("Clean the column; such numbers often stand for a missing value.")
+            raise error
     # A constant feature, or one whose spread is rounding noise, carries nothing: dividing by 1 keeps it at zero.
     flat = scale <= 10 * np.finfo(np.float64).eps * np.maximum(np.abs(columns.low), np.abs(columns.high))
     return Scaling(

@@ -94,7 +94,8 @@ def decide_retrain(
         return False, f"severity is {severity}, retrain.on is {limits.on}"
     asked = [_time(line) for line in history if line["event"] == "retrain-requested"]
     if asked and now - asked[-1] < limits.cooldown:
-        return False, f"the last request was at {asked[-1]:%Y-%m-%d %H:%M} UTC, retrain.cooldown is {limits.cooldown}"
+        hours = limits.cooldown.total_seconds() / 3600
+        return False, f"the last request was at {asked[-1]:%Y-%m-%d %H:%M} UTC, retrain.cooldown is {hours:g} h"
     recent = sum(now - time < timedelta(days=7) for time in asked)
     if recent >= limits.max_per_week:
         return False, f"{recent} requests in seven days, retrain.max_per_week is {limits.max_per_week}"

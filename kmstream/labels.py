@@ -20,7 +20,7 @@ from kmstream.errors import DataError
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
-KEPT_OVERLAP, SPLIT_OVERLAP, MERGED_OVERLAP = 0.7, 0.3, 0.5
+SPLIT_OVERLAP, MERGED_OVERLAP = 0.3, 0.5
 _PREFIX = "segment-"
 
 

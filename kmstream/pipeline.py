@@ -20,6 +20,7 @@ from kmstream.assignments import (
     find_pending,
     fresh_folder,
     mark_complete,
+    move_files,
     read_manifest,
     refuse_overlap,
     write_manifest,
@@ -99,7 +100,7 @@ def refresh(
         references = load_references(store, kept) if kept else None
         version = store.next_version()
         with fresh_folder(store.assignments(version)) as folder:
-            limits = find_outlier_distances(kept, model)
+            limits = find_outlier_distances(references.chosen(config) if references else None, model)
             job = AssignJob.of(run, model, folder, version, limits, before)
             with watch.stage("assign"):
                 assigned = assign_dataset(run, job)
@@ -136,13 +137,14 @@ def score(
         run = Run(config, window, make_plan(config, window).chunk_rows, progress)
         references = load_references(store, current)
         model = replace(current.model, features=config.features)
-        limits = find_outlier_distances(current, model)
-        with watch.stage("assign"):
-            job = AssignJob.of(run, model, folder, current.version, limits)
-            assigned = assign_dataset(run, job)
-        result = finish_score(run, store, watch, now, references, model, assigned)
-        write_manifest(folder, entries | assigned.entries, name=config.name, version=current.version)
-        mark_complete(folder)
+        limits = find_outlier_distances(references.chosen(config), model)
+        with fresh_folder(folder.with_name(f".{current.version}.score")) as staging:
+            with watch.stage("assign"):
+                assigned = assign_dataset(run, AssignJob.of(run, model, staging, current.version, limits))
+            result = finish_score(run, store, watch, now, references, model, assigned)
+            move_files(staging, folder)
+            write_manifest(folder, entries | assigned.entries, name=config.name, version=current.version)
+            mark_complete(folder)
         return result
 
 
@@ -186,7 +188,9 @@ def find_known_centroids(before: ClusterModel | None, features: FeaturesConfig, 
     columns = (before.features.numeric, before.features.categorical, before.scaling.categories)
     if columns != (features.numeric, features.categorical, scaling.categories):
         return None
-    return to_scaled_units(to_original_units(before.centroids, before.features, before.scaling), features, scaling)
+    original = to_original_units(before.centroids, before.features, before.scaling)
+    known = to_scaled_units(original, features, scaling)
+    return known if np.isfinite(known).all() else None  # a log1p that is new may have no value for an old centroid
 
 
 def name_segments(

@@ -89,7 +89,12 @@ def finish_refit(refit: Refit, sample: pa.Table, assigned: Assigned) -> RefreshR
         version,
         lambda folder: write_version_files(folder, version, drift, refit.references, facts, silhouette),
     )
-    _publish(refit, verdict, assigned)
+    try:
+        _publish(refit, verdict, assigned)
+    except BaseException:
+        if refit.store.current != refit.version:
+            refit.store.remove(refit.version)
+        raise
     return _make_result(refit, verdict, drift, assigned)
 
 
@@ -210,5 +215,4 @@ def _make_result(refit: Refit, verdict: Verdict, drift: Mapping[str, Any], assig
 def _reference_name(refit: Refit) -> str | None:
     if refit.references is None:
         return None
-    on_model = refit.run.config.drift.reference == "model"
-    return (refit.references.model if on_model else refit.references.baseline).version
+    return refit.references.chosen(refit.run.config).version

@@ -65,7 +65,7 @@ def _candidates(
     yield "share_psi", psi, None, None, f"the mix of the segments changed: the PSI of their shares is {number(psi)}"
     far = f"rows lie farther from their centroids: inertia per row is {number(inertia)} times the reference"
     yield "inertia_ratio", inertia, None, None, far
-    beyond = f"{percent(outliers)} of the rows lie farther out than 99 % of the reference rows did"
+    beyond = f"{percent(outliers or 0.0)} of the rows lie farther out than 99 % of the reference rows did"
     yield "outlier_share", outliers, None, None, beyond
     for segment in segments:
         label, then, now = segment["cluster_label"], segment["reference_share"], segment["share"]

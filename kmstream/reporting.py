@@ -28,6 +28,10 @@ class References:
     model: ModelVersion
     baseline: ModelVersion
 
+    def chosen(self, config: Config) -> ModelVersion:
+        """Give the one that decides about the severity."""
+        return self.model if config.drift.reference == "model" else self.baseline
+
 
 def load_references(store: Store, current: ModelVersion) -> References:
     """Load the current version's baseline beside it."""
@@ -49,10 +53,12 @@ def measure_drift(config: Config, references: References | None, current: Observ
     names = encoded_names(model.features, model.scaling)
     if references is None:
         return compare(None, current, config.drift, names)
-    from_baseline = compare(observe_version(references.baseline), current, config.drift, names)
-    report = from_baseline
-    if config.drift.reference == "model":
-        report = compare(observe_version(references.model), current, config.drift, names)
+    reference = references.chosen(config)
+    report = from_baseline = compare(observe_version(reference), current, config.drift, names)
+    if reference.version != references.baseline.version:
+        # Outliers were counted beyond the distances of the model's segments, not of the baseline's.
+        uncounted = replace(current, outliers=None)
+        from_baseline = compare(observe_version(references.baseline), uncounted, config.drift, names)
     totals = from_baseline.totals | {"version": references.baseline.version, "severity": from_baseline.severity}
     return replace(report, against_baseline=totals)
 
@@ -62,7 +68,7 @@ def tell_life_cycle(
 ) -> DriftReport:
     """Add what became of each segment of the current version."""
     ari = adjusted_rand_index(assigned.migration)
-    return add_migration(report, assigned.migration, labels_from, labels_to, life.status, ari)
+    return add_migration(report, assigned.migration, labels_from, labels_to, life.status, life.overlap, ari)
 
 
 def label_sample(sample: pa.Table, model: ClusterModel) -> tuple[pa.Table, float | None]:

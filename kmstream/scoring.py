@@ -58,7 +58,7 @@ def finish_score(
     run_id = _free_run_id(store, now)
     with watch.stage("compare"):
         drift_report = measure_drift(config, references, observe_assigned(model, assigned), model)
-        reference = references.model if config.drift.reference == "model" else references.baseline
+        reference = references.chosen(config)
         drift = drift_report.to_json(name=config.name, reference=reference.version, current=run_id)
         sample, _ = label_sample(scan_dataset(run, statistics=False).sample, model)
     provenance = describe_run(config, run.dataset, ())

@@ -161,6 +161,10 @@ class Store:
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
 
+    def remove(self, version: str) -> None:
+        """Remove a version that could not be published."""
+        shutil.rmtree(self.path(version), ignore_errors=True)
+
     def load(self, version: str | None = None) -> ModelVersion:
         """Load a version, the current one by default, checking every file against its checksum.
 
@@ -174,7 +178,7 @@ class Store:
         chosen = self.current if version is None else version
         if chosen is None:
             error = ModelNotFoundError(f"no model has been published in {self.output}")
-            error.add_note("Run `kmstream refresh` first.")
+            error.add_note("Run `kmstream refresh` first; a first version that was held can be promoted.")
             raise error
         folder = self.path(chosen)
         if chosen not in self.versions():

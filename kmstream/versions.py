@@ -90,7 +90,7 @@ def rollback(config: Config, *, now: datetime | None = None) -> dict[str, Any]:
     """
     store = Store(config.output.path)
     with store.lock(config.name):
-        previous = previous_version(store.history())
+        previous = previous_version(store.history(), store.current)
         if previous is None:
             error = ModelNotFoundError(f"no version was current before {store.current or 'the first'}")
             error.add_note("`kmstream models list` shows the versions; `kmstream models promote V` takes any of them.")
@@ -98,12 +98,12 @@ def rollback(config: Config, *, now: datetime | None = None) -> dict[str, Any]:
         return _move_current(store, previous, "rolled-back", now)
 
 
-def previous_version(history: list[dict[str, Any]]) -> str | None:
+def previous_version(history: list[dict[str, Any]], current: str | None) -> str | None:
     """Find the version to roll back to: publishing and promoting go one step on, rolling back one step back.
 
     Examples
     --------
-    >>> previous_version([{"event": "published", "version": "v1"}, {"event": "promoted", "version": "v2"}])
+    >>> previous_version([{"event": "published", "version": "v1"}, {"event": "promoted", "version": "v2"}], "v2")
     'v1'
     """
     steps: list[str] = []
@@ -112,6 +112,8 @@ def previous_version(history: list[dict[str, Any]]) -> str | None:
             steps.append(line["version"])
         elif line["event"] == "rolled-back" and steps:
             steps.pop()
+    while steps and steps[-1] != current:  # a crash came between this line and CURRENT
+        steps.pop()
     return steps[-2] if len(steps) > 1 else None
 
 
@@ -158,6 +160,7 @@ def rename_segment(
         used = store.used_labels()
         if old not in current.model.labels:
             error = ConfigError(f"there is no segment {old!r}; there are: {', '.join(current.model.labels)}")
+            error.add_note("`kmstream labels list` shows what each of them is.")
             raise error
         if not new.strip() or new in used:
             error = ConfigError(f"{new!r} can't be a new name" + ("; it is or was one already" if new in used else ""))
@@ -193,8 +196,9 @@ def find_report(config: Config, which: str | None = None) -> Path:
 def _move_current(store: Store, version: str, event: str, now: datetime | None) -> dict[str, Any]:
     previous = store.current
     if version == previous:
-        msg = f"{version} is the current version already"
-        raise ConfigError(msg)
+        error = ConfigError(f"{version} is the current version already")
+        error.add_note("`kmstream models list` shows the others.")
+        raise error
     store.load(version)  # refuses a version that is not whole
     if store.assignments(version).is_dir():
         mark_complete(store.assignments(version))

@@ -364,6 +364,13 @@ def test_what_is_there_is_given_as_one_json_object(there, arguments, keys):
     assert set(answer(*arguments)) >= keys
 
 
+def test_a_name_that_stdout_has_no_letters_for_is_shown_with_question_marks(there):
+    run("labels", "rename", "segment-01", "Größte")
+    done = run_process("labels", "list", env=os.environ | {"PYTHONIOENCODING": "ascii"})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Gr??te" in done.stdout
+
+
 def test_models_list_says_when_there_is_none(here):
     assert run("models", "list").stdout == "no versions yet; the first comes with: kmstream refresh\n"
     assert answer("models", "list") == {"name": "blobs", "versions": []}
@@ -511,6 +518,12 @@ def test_a_first_refresh_that_fails_leaves_no_file(here, files, blobs):
 def test_a_command_about_a_model_exits_with_2_where_there_is_none(here, files, blobs, arguments):
     files(here / "data", {"a.parquet": blobs(50)})
     assert_fails(run(*arguments), 2, "ModelNotFoundError: ")
+
+
+def test_demo_refuses_a_folder_that_holds_something_else(there):
+    before = content(there)
+    assert_fails(run("demo", "--folder", "data"), 2, "ConfigError: data is not empty")
+    assert content(there) == before
 
 
 def test_a_run_exits_with_6_while_another_holds_the_lock(there):

@@ -251,8 +251,16 @@ def test_load_config_takes_relative_paths_from_the_folder_of_the_file(tmp_path, 
 )
 def test_parse_config_resolves_each_kind_of_path(monkeypatch, path, resolved):
     monkeypatch.setenv("HOME", "/home/someone")
-    config = parse_config(LEAST_CONFIG | {"dataset": {"path": path}, "output": {"path": path}}, base_dir=Path("/job"))
-    assert (config.dataset.path, config.output.path) == (resolved, resolved)
+    config = parse_config(LEAST_CONFIG | {"dataset": {"path": path}}, base_dir=Path("/job"))
+    assert config.dataset.path == resolved
+    if "s3://" not in path:
+        config = parse_config(LEAST_CONFIG | {"output": {"path": path}}, base_dir=Path("/job"))
+        assert config.output.path == resolved
+
+
+def test_parse_config_refuses_an_object_store_for_the_output():
+    with pytest.raises(ConfigError, match=r"output\.path: 's3://bucket/out' should be a local folder"):
+        parse_config(LEAST_CONFIG | {"output": {"path": "s3://bucket/out"}}, base_dir=Path("/job"))
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,7 @@ def test_decide_retrain_asks_from_the_chosen_severity_on(on, severity, requested
 def test_decide_retrain_waits_for_the_cooldown(ago, requested):
     found, why = decide(history=asked(timedelta(days=3), ago), cooldown="24h")
     assert found is requested
-    assert requested or "retrain.cooldown is 1 day" in why
+    assert requested or "retrain.cooldown is 24 h" in why
 
 
 def test_decide_retrain_without_a_cooldown_asks_again_at_once():

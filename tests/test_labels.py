@@ -40,7 +40,9 @@ def test_first_labels_go_by_size_and_ties_by_position():
 
 
 def test_first_labels_of_many_equal_segments_go_by_position():
-    assert first_labels(np.full(40, 7)) == tuple(f"segment-{number:02d}" for number in range(1, 41))
+    found = first_labels(np.tile([5, 9], 40))
+    assert found[1::2] == tuple(f"segment-{number:02d}" for number in range(1, 41))
+    assert found[::2] == tuple(f"segment-{number:02d}" for number in range(41, 81))
 
 
 def test_free_labels_go_on_after_the_highest_number_ever_used():

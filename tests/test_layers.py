@@ -30,6 +30,7 @@ LAYERS = {
         "reporting",
         "results",
         "provenance",
+        "events",
     },
     4: {"cli", "serve", "tracking", "demo", "init_config", "flows"},
 }

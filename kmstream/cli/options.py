@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import inspect
+import io
 import json
 import math
 import os
@@ -214,6 +215,8 @@ def prepare_process() -> None:
     """Make this process a quiet one that cleans up when it is told to end."""
     os.environ.setdefault("DO_NOT_TRACK", "1")  # what evidently and others ask before they report anything
     signal.signal(signal.SIGTERM, _interrupt)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a name that this terminal can't show is no reason to fail
 
 
 def _interrupt(signum: int, _frame: object) -> None:

@@ -135,10 +135,10 @@ def show_score(console: Console, result: ScoreResult, options: Options, only: Se
     )
     print_line(console)
     if result.retrain["requested"]:
-        print_line(console, f"A new fit is due: {result.retrain['why']}.")
+        print_sentence(console, f"A new fit is due: {result.retrain['why']}.")
         print_line(console, f"  {options.command('refresh')}")
     else:
-        print_line(console, f"No new fit is asked for: {result.retrain['why']}.")
+        print_sentence(console, f"No new fit is asked for: {result.retrain['why']}.")
     _print_paths(console, result)
 
 

@@ -89,7 +89,7 @@ def _mismatch(
 
 def _is_number(text: str) -> bool:
     try:
-        float(text)
-    except ValueError:
+        pa.scalar(text).cast(pa.float64())
+    except pa.ArrowInvalid:
         return False
     return True

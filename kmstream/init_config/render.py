@@ -7,7 +7,6 @@ from typing import Any
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 
 from kmstream.config import Config, Section, parse_bytes
 from kmstream.init_config.judge import Column
@@ -102,10 +101,10 @@ def _render_section(
 
 
 def _render_key(dotted: str, field: FieldInfo, values: Mapping[str, Any]) -> list[str]:
-    default = _to_file(field.default, field)
+    default = None if field.is_required() else _to_file(field.default, field)
     value = values.get(dotted, default)
     comment = f"# {COMMENTS.get(dotted) or field.description or dotted}"
-    if field.default is not PydanticUndefined and value != default and default != []:
+    if not field.is_required() and value != default and default != []:
         comment += f" (default {_to_toml(default)})"
     text = f"{dotted.rpartition('.')[2]} = {_to_toml(value)}"
     line = f"{text:<{_COMMENT_COLUMN}}  {comment}"
@@ -152,8 +151,6 @@ def _tell_missing(columns: Sequence[Column]) -> list[str]:
 
 def _to_file(value: Any, field: FieldInfo) -> Any:  # noqa: ANN401 - whatever a key may hold
     """Write a default as people do: sizes and durations with their units."""
-    if value is PydanticUndefined:
-        return None
     if isinstance(value, timedelta):
         seconds = int(value.total_seconds())
         return f"{seconds // 3600}h" if seconds % 3600 == 0 else f"{seconds}s"
