@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from kmstream.assignments import Entry, PartitionWriter, write_partition
 from kmstream.clustering import ClusterModel, add_squares, find_nearest, summarise
 from kmstream.dataset import Dataset, Partition, Span, locate, open_parquet, read_batches
-from kmstream.features import encode
+from kmstream.features import count_bins, encode
 from kmstream.run import Run
 from kmstream.summary import ClusterSummary
 
@@ -154,7 +154,7 @@ def _assign_batch(job: AssignJob, batch: pa.Table, output: PartitionWriter, tota
         current_sse = add_squares(before.distances, both, current_sse)
     return Assigned(
         summarise(encoded.X, keep, nearest, model.centroids, total.summary),
-        total.bins + encoded.bins,
+        total.bins + count_bins(encoded.numeric, model.scaling.edges),
         total.outliers + np.bincount(ids[outside], minlength=len(model.centroids)),
         migration,
         current_sse,

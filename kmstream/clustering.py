@@ -140,14 +140,16 @@ def sum_by_cluster(X: Matrix, keep: NDArray[np.bool_], centroids: FloatArray, to
     total : ClusterSums
         Of the rows before these; tiles are added one by one, so batch ends leave no trace.
     """
-    near = centroids.astype(np.float32)
+    near, n_clusters = centroids.astype(np.float32), len(centroids)
+    counts, sums, sse = total.counts.copy(), total.sums.copy(), total.sse
     for tile in tiles(len(X)):
-        rows = X[tile][keep[tile]]
+        rows = X[tile] if keep[tile].all() else X[tile][keep[tile]]
         ids, _ = _nearest_ids(rows, near)
-        counts = np.bincount(ids, minlength=len(centroids))
-        sums = _indicator(ids, len(centroids)) @ rows.astype(np.float64)
-        total = total.merge(ClusterSums(counts, sums, float(np.square(rows - near[ids]).sum(dtype=np.float64))))
-    return total
+        counts += np.bincount(ids, minlength=n_clusters)
+        sums += _indicator(ids, n_clusters) @ rows.astype(np.float64)
+        difference = rows - near[ids]
+        sse += float(np.einsum("ij,ij->", difference, difference, dtype=np.float64))
+    return ClusterSums(counts, sums, sse)
 
 
 def summarise(

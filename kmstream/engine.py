@@ -5,10 +5,13 @@ so memory does not grow with the dataset.
 """
 
 import os
+import queue
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from threadpoolctl import threadpool_limits
@@ -78,6 +81,53 @@ def map_in_order(function: Callable[[Item], Result], items: Iterable[Item], conf
     else:
         with worker_threads(config) as pool:
             yield from _in_order(pool.submit, function, items, 2 * count_workers(config))
+
+
+def read_ahead(items: Iterable[Item], depth: int = 2) -> Generator[Item]:
+    """Make the next items in a thread of their own while the last one is being used; at most `depth` wait.
+
+    Raises
+    ------
+    Exception
+        Whatever making an item raised, where that item would have come.
+    """
+    ready: queue.Queue[Item | _End] = queue.Queue(depth)
+    abandoned = threading.Event()
+
+    def put(item: Item | _End) -> bool:
+        while not abandoned.is_set():
+            with suppress(queue.Full):
+                ready.put(item, timeout=0.1)
+                return True
+        return False
+
+    def fill() -> None:
+        try:
+            with single_threaded():
+                for item in items:
+                    if not put(item):
+                        return
+            put(_End(None))
+        except BaseException as error:  # noqa: BLE001 - it is raised again, in the thread that waits for the item
+            put(_End(error))
+
+    maker = threading.Thread(target=fill, name="read-ahead")
+    maker.start()
+    try:
+        while not isinstance(item := ready.get(), _End):
+            yield item
+        if item.error is not None:
+            raise item.error
+    finally:
+        abandoned.set()
+        maker.join()
+
+
+@dataclass(frozen=True)
+class _End:
+    """What comes after the last item: nothing, or the error that ended it."""
+
+    error: BaseException | None
 
 
 def _in_order(

@@ -62,8 +62,8 @@ class Encoded:
         False for a row that can't be assigned.
     skipped : dict of str to int
         Rows not kept by reason; the first reason of a row counts, so they add up.
-    bins : ndarray of shape (n_numeric, n_bins + 1), int64
-        Rows of the batch per bin of feature drift; the last column counts missing values.
+    numeric : ndarray of shape (n_numeric, n_rows), float64
+        The numeric features before scaling, after log1p; NaN where missing.
     unseen : dict of str to int
         Rows per categorical feature with a value unknown at the baseline.
     """
@@ -71,7 +71,7 @@ class Encoded:
     X: NDArray[np.float32]
     keep: NDArray[np.bool_]
     skipped: dict[str, int]
-    bins: NDArray[np.int64]
+    numeric: FloatArray
     unseen: dict[str, int]
 
 
@@ -198,7 +198,7 @@ def encode(batch: pa.Table, features: FeaturesConfig, scaling: Scaling) -> Encod
         if n_unseen := codes.null_count - texts.null_count:
             unseen[name] = n_unseen
         first_column += len(categories)
-    return Encoded(X, keep, skipped, count_bins(values.numeric, scaling.edges), unseen)
+    return Encoded(X, keep, skipped, values.numeric, unseen)
 
 
 def count_bins(values: FloatArray, edges: FloatArray) -> NDArray[np.int64]:

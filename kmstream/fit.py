@@ -1,7 +1,8 @@
 """From a sample to centroids of record: the start, the mini-batch stream, the exact passes."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -26,7 +27,7 @@ from kmstream.clustering import (
 )
 from kmstream.config import Config, FeaturesConfig
 from kmstream.dataset import Dataset, Span, locate, read_batches
-from kmstream.engine import worker_threads
+from kmstream.engine import count_workers, read_ahead, worker_threads
 from kmstream.errors import TooFewRowsError
 from kmstream.features import Scaling, encode
 from kmstream.run import Run
@@ -167,17 +168,20 @@ def _stream_epochs(run: Run, work: _Work, start: SampleFit) -> tuple[FloatArray,
     origin = find_origin(start.centroids)
     model = start_minibatch(replace(start, centroids=start.centroids - origin), seed=config.random_state)
 
-    def stream(order: NDArray[np.int64]) -> Iterator[Matrix]:
+    def stream(order: NDArray[np.int64]) -> Generator[Matrix]:
         for i in order:
             for X, keep in work.matrices(spans[i]):
-                yield X[keep] - origin
+                rows = X if keep.all() else X[keep]
+                yield rows - origin if origin.any() else rows
                 run.progress.advance(len(X))
 
     for epoch in range(config.max_epochs):
         started, before = time.perf_counter(), model.cluster_centers_.copy()
         run.progress.start(f"mini-batch epoch {epoch + 1}", work.dataset.rows)
         order = np.random.default_rng((config.random_state, epoch)).permutation(len(spans))
-        n_rows = stream_minibatches(model, stream(order), batch_size=config.batch_size, tol=config.tol)
+        source = stream(order)
+        with closing(read_ahead(source) if count_workers(run.config.engine) > 1 else source) as matrices:
+            n_rows = stream_minibatches(model, matrices, batch_size=config.batch_size, tol=config.tol)
         move = largest_move(before, model.cluster_centers_)
         passes.append(FitPass("mini-batch", n_rows, None, move, time.perf_counter() - started))
         if move < config.tol:

@@ -4,7 +4,7 @@ import time
 import pytest
 
 from kmstream.config import EngineConfig
-from kmstream.engine import count_workers, map_in_order, single_threaded
+from kmstream.engine import count_workers, map_in_order, read_ahead, single_threaded
 
 
 def test_map_in_order_yields_in_the_order_of_the_items():
@@ -64,3 +64,33 @@ def test_single_threaded_holds_in_the_threads_of_map_in_order():
     with single_threaded():
         counts = list(map_in_order(lambda _: _openmp_effective_n_threads(), range(4), EngineConfig(workers=2)))
     assert counts == [1] * 4
+
+
+def test_read_ahead_gives_every_item_in_order():
+    assert list(read_ahead(iter(range(100)))) == list(range(100))
+
+
+def test_read_ahead_raises_where_the_item_would_have_come():
+    def two_and_an_error():
+        yield from (1, 2)
+        raise KeyError("third")
+
+    found = read_ahead(two_and_an_error())
+    assert [next(found), next(found)] == [1, 2]
+    with pytest.raises(KeyError, match="third"):
+        next(found)
+
+
+def test_read_ahead_makes_no_more_than_can_wait_and_ends_its_thread_when_closed():
+    made = []
+
+    def count():
+        for n in range(1000):
+            made.append(n)
+            yield n
+
+    found = read_ahead(count(), depth=2)
+    assert next(found) == 0
+    found.close()
+    assert len(made) <= 5
+    assert not any(thread.name == "read-ahead" for thread in threading.enumerate())
