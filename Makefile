@@ -13,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 PYTEST := $(BIN)/python -m pytest
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-fast lint format lock clean
+.PHONY: help demo test test-fast bench lint format lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -28,6 +28,9 @@ test: $(STAMP) ## all tests, with coverage: first the fast ones, then the slow o
 
 test-fast: $(STAMP) ## the tests that need no server and no patience
 	$(PYTEST) -n 2 -m "not slow and not server"
+
+bench: $(STAMP) ## time and quality beside the loop people write by hand, a scaled-down set
+	$(BIN)/python tests/benchmarks/run.py
 
 lint: $(STAMP) ## format, lint rules, types
 	$(BIN)/ruff format --check .
