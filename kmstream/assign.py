@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from kmstream.assignments import Entry, PartitionWriter, write_partition
 from kmstream.clustering import ClusterModel, add_squares, find_nearest, summarise
 from kmstream.dataset import Dataset, Partition, Span, locate, open_parquet, read_batches
-from kmstream.features import count_bins, encode
+from kmstream.features import clip, count_bins, encode
 from kmstream.run import Run
 from kmstream.summary import ClusterSummary
 
@@ -36,8 +36,8 @@ class Assigned:
         Rows farther than the reference's 99 % distance of their segment.
     migration : ndarray of shape (n_current, n_clusters)
         Rows by cluster under the current model and under this one; no rows of the first where there is none.
-    current_sse : float
-        Sum of squared distances of the same rows under the current model.
+    fit_sse, current_sse : float
+        Sum of squared distances as the fit counts them (clipped, if so configured), under this and the current model.
     skipped, unseen : Counter of str
         Rows without a segment by reason; rows with an unknown category by feature.
     entries : dict of str to Entry
@@ -48,6 +48,7 @@ class Assigned:
     bins: IntArray
     outliers: IntArray
     migration: IntArray
+    fit_sse: float
     current_sse: float
     skipped: Counter[str]
     unseen: Counter[str]
@@ -60,6 +61,7 @@ class Assigned:
             self.bins + other.bins,
             self.outliers + other.outliers,
             self.migration + other.migration,
+            self.fit_sse + other.fit_sse,
             self.current_sse + other.current_sse,
             self.skipped + other.skipped,
             self.unseen + other.unseen,
@@ -112,7 +114,7 @@ class AssignJob:
         bins = np.zeros((len(self.model.scaling.edges), self.model.scaling.edges.shape[1] + 2), dtype=np.int64)
         none = np.zeros(n_clusters, dtype=np.int64)
         table = np.zeros((n_current, n_clusters), dtype=np.int64)
-        return Assigned(ClusterSummary.empty(n_clusters, n_features), bins, none, table, 0.0, Counter(), Counter())
+        return Assigned(ClusterSummary.empty(n_clusters, n_features), bins, none, table, 0.0, 0.0, Counter(), Counter())
 
 
 def assign_dataset(run: Run, job: AssignJob) -> Assigned:
@@ -134,7 +136,7 @@ def _assign_partition(job: AssignJob, partition: Partition) -> Assigned:
             with locate(partition, first_row, batch.num_rows):
                 total = _assign_batch(job, batch, output, total)
     rows = {label: int(n) for label, n in zip(job.model.labels, total.summary.rows, strict=True)}
-    entry = Entry(partition.fingerprint, partition.rows, partition.path, rows, dict(total.skipped))
+    entry = Entry(partition.fingerprint, partition.rows, partition.path, rows, dict(total.skipped), dict(total.unseen))
     return replace(total, entries={partition.path: entry})
 
 
@@ -145,18 +147,25 @@ def _assign_batch(job: AssignJob, batch: pa.Table, output: PartitionWriter, tota
     output.write(batch, nearest, keep)
     ids = nearest.cluster_ids[keep]
     outside = nearest.distances[keep] > job.outlier_distances[ids]
-    migration, current_sse = total.migration, total.current_sse
+    migration, fit_sse, current_sse = total.migration, total.fit_sse, total.current_sse
     if current is not None:
         there = encoded if current.scaling is model.scaling else encode(batch, current.features, current.scaling)
         before, both = find_nearest(there.X, current.centroids), keep & there.keep
         flat = before.cluster_ids[both] * np.int64(len(model.centroids)) + nearest.cluster_ids[both]
         migration = migration + np.bincount(flat, minlength=migration.size).reshape(migration.shape)
-        current_sse = add_squares(before.distances, both, current_sse)
+        if model.features.clip:
+            clipped, there_clipped = clip(encoded.X.copy(), model.features), clip(there.X.copy(), model.features)
+            fit_sse = add_squares(find_nearest(clipped, model.centroids).distances, both, fit_sse)
+            current_sse = add_squares(find_nearest(there_clipped, current.centroids).distances, both, current_sse)
+        else:
+            fit_sse = add_squares(nearest.distances, both, fit_sse)
+            current_sse = add_squares(before.distances, both, current_sse)
     return Assigned(
         summarise(encoded.X, keep, nearest, model.centroids, total.summary),
         total.bins + count_bins(encoded.numeric, model.scaling.edges),
         total.outliers + np.bincount(ids[outside], minlength=len(model.centroids)),
         migration,
+        fit_sse,
         current_sse,
         total.skipped + Counter(encoded.skipped),
         total.unseen + Counter(encoded.unseen),

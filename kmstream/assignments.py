@@ -6,10 +6,11 @@ is replaced after the files; what it does not list has not been assigned.
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -25,13 +26,17 @@ MANIFEST, SUCCESS = "_manifest.json", "_SUCCESS"
 
 @dataclass(frozen=True)
 class Entry:
-    """What the manifest holds of one assigned partition."""
+    """What the manifest holds of one assigned partition.
+
+    `skipped` are rows without a segment by reason, `unseen` those with a category unknown at the baseline by feature.
+    """
 
     fingerprint: str
     rows: int
     output: str
     rows_per_cluster: dict[str, int]
     skipped: dict[str, int]
+    unseen: dict[str, int] = field(default_factory=dict)
 
 
 class PartitionWriter:
@@ -171,6 +176,11 @@ def mark_complete(folder: Path) -> None:
     replace_file(folder / SUCCESS, "")
 
 
+def unmark_complete(folder: Path) -> None:
+    """Take `_SUCCESS` back: the version could not be published."""
+    (folder / SUCCESS).unlink(missing_ok=True)
+
+
 def replace_file(path: Path, text: str) -> None:
     """Write a small file so that it is there whole or not at all, also after a power cut."""
     with explain_write_errors(path):
@@ -223,11 +233,22 @@ def remove_old_versions(folder: Path, keep_versions: int, current: str) -> list[
     list of str
         The versions removed.
     """
-    versions = sorted(path.name for path in folder.iterdir() if path.name.startswith("v"))
+    versions = sorted(path.name for path in folder.iterdir() if is_version(path.name))
     removed = [version for version in versions[:-keep_versions] if version != current]
     for version in removed:
         shutil.rmtree(folder / version, ignore_errors=True)  # tried again after the next refresh
     return removed
+
+
+def is_version(name: str) -> bool:
+    """Whether a folder is one of a version, and not somebody's copy of it.
+
+    Examples
+    --------
+    >>> is_version("v000012"), is_version("v000012.bak")
+    (True, False)
+    """
+    return re.fullmatch(r"v\d{6,}", name) is not None
 
 
 def refuse_overlap(dataset_path: str, output: Path) -> None:
@@ -237,6 +258,10 @@ def refuse_overlap(dataset_path: str, output: Path) -> None:
     ------
     ConfigError
     """
+    if output.exists() and not output.is_dir():
+        error = ConfigError(f"output.path {output} is a file; expected a folder, or nothing yet")
+        error.add_note("Choose another output.path, or move the file away.")
+        raise error
     folder, _ = split_glob(dataset_path)
     if "://" not in folder and Path(folder).is_dir():
         source = Path(folder).resolve()

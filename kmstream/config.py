@@ -163,6 +163,15 @@ class OutputConfig(Section):
     columns: Literal["all"] | tuple[str, ...] = "all"
     keep_versions: int = Field(default=5, ge=1)
 
+    @field_validator("columns")
+    @classmethod
+    def _refuse_twice(cls, columns: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        twice = sorted({name for name in columns if columns.count(name) > 1}) if isinstance(columns, tuple) else []
+        if twice:
+            msg = f"named more than once: {', '.join(map(repr, twice))}"
+            raise ValueError(msg)
+        return columns
+
     @field_validator("path")
     @classmethod
     def _refuse_object_stores(cls, path: str) -> str:
@@ -223,7 +232,7 @@ class EngineConfig(Section):
 
     workers: int = Field(default=0, ge=0, description="0 = all cores")
     memory_limit: ByteSize = 1024**3
-    dask_address: str = ""
+    dask_address: str = Field(default="", pattern=r"^$|^[a-z+]+://\S+:\d+$")
 
 
 class TrackingConfig(Section):

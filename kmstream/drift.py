@@ -62,6 +62,7 @@ class DriftReport:
     segments: tuple[dict[str, Any], ...]
     features: tuple[dict[str, Any], ...]
     against_baseline: dict[str, Any] | None = None
+    against_model: dict[str, Any] | None = None
     migration: dict[str, Any] | None = None
     ari: float | None = None
 
@@ -112,8 +113,9 @@ def compare(
         max((f["psi"] for f in features), default=0.0),
     )
     totals: dict[str, Any] = dict(zip(_TOTALS, values, strict=True))
-    # A window without usable rows says nothing about the segments; the rows skipped are told elsewhere.
-    reasons = find_reasons(totals, segments, features, thresholds) if c.rows.any() else ()
+    reasons = find_reasons(totals, segments, features, thresholds)
+    if not c.rows.any():  # nothing is known of the segments then, only of what is missing
+        reasons = tuple(reason for reason in reasons if reason.measure == "feature_psi")
     return DriftReport(worst(reasons), reasons, totals, tuple(segments), tuple(features))
 
 
@@ -278,7 +280,7 @@ def _compare_features(
         if j < len(current.bins):
             # A bin that is empty on both sides says nothing; smoothed, it would look like drift of a small window.
             seen = (reference.bins[j] + current.bins[j]) > 0
-            value = psi(reference.bins[j][seen], current.bins[j][seen])
+            value = psi(reference.bins[j][seen], current.bins[j][seen]) if current.bins[j].any() else 0.0
         else:  # a one-hot column: its mean is the share of rows in this category
             value = psi(*(np.array([n * m, n * (1 - m)]) for n, m in ((n_r, mean_from[j]), (n_c, mean_to[j]))))
         features.append(

@@ -18,6 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from kmstream.clustering import load_kernels
 from kmstream.config import EngineConfig
+from kmstream.errors import ConfigError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -150,8 +151,18 @@ def _in_order(
 def _dask_submit(address: str) -> Iterator[tuple[Callable[..., Any], int]]:
     from distributed import Client
 
-    with Client(address) as client:  # type: ignore[no-untyped-call]
-        n_workers = sum(client.nthreads().values())
+    try:
+        client = Client(address)  # type: ignore[no-untyped-call]
+    except OSError as cause:
+        error = ConfigError(f"no Dask scheduler answers at engine.dask_address {address}: {cause}")
+        error.add_note("Start it, or leave engine.dask_address empty to run on this machine's threads.")
+        raise error from cause
+    with client:
+        n_workers = sum(client.nthreads().values())  # type: ignore[no-untyped-call]
+        if not n_workers:
+            error = ConfigError(f"the Dask scheduler at engine.dask_address {address} has no workers")
+            error.add_note("Start at least one worker that reads the dataset and writes the output at the same paths.")
+            raise error
         yield lambda function, item: client.submit(_run_alone, function, item, pure=False), n_workers
 
 

@@ -31,6 +31,10 @@ class HeldError(Exception):
         super().__init__(verdict_of_refresh(result))
         self.result = result
 
+    def __reduce__(self) -> tuple[type["HeldError"], tuple[RefreshResult]]:
+        """Pickle with the result, not with the text."""
+        return type(self), (self.result,)
+
 
 def resource_id(name: str) -> str:
     """Name a segmentation as events do.

@@ -201,6 +201,11 @@ def encode(batch: pa.Table, features: FeaturesConfig, scaling: Scaling) -> Encod
     return Encoded(X, keep, skipped, values.numeric, unseen)
 
 
+def clip(X: NDArray[np.float32], features: FeaturesConfig) -> NDArray[np.float32]:
+    """Bound scaled values while fitting, so that one outlier can't own a segment."""
+    return np.clip(X, -features.clip, features.clip, out=X) if features.clip else X
+
+
 def count_bins(values: FloatArray, edges: FloatArray) -> NDArray[np.int64]:
     """Count values per bin, exactly; a value equal to an edge belongs to the bin above it.
 
@@ -298,12 +303,7 @@ def learn_scaling(
             msg = f"feature {name!r} has no usable value in {missing} rows; expected at least one number"
             raise TooFewRowsError(msg)
     for name, counts in category_counts.items():
-        if len(counts) > MAX_CATEGORIES:
-            error = InvalidFeatureError(
-                f"categorical feature {name!r} has {len(counts)} values; at most {MAX_CATEGORIES} get a column each"
-            )
-            error.add_note("Group the rare values, or leave the column out of features.categorical.")
-            raise error
+        refuse_many_categories(name, len(counts))
     if sample.shape[0]:
         q = [0.25, 0.5, 0.75, *np.arange(1, n_bins) / n_bins]
         low, median, high, *_ = quantiles = _quantiles(sample, q, columns.mean)
@@ -331,6 +331,21 @@ def learn_scaling(
         edges=edges,
         categories=tuple(tuple(sorted(category_counts.get(name, {}))) for name in features.categorical),
     )
+
+
+def refuse_many_categories(name: str, n_categories: int) -> None:
+    """Refuse a categorical feature with more values than get a column.
+
+    Raises
+    ------
+    InvalidFeatureError
+    """
+    if n_categories > MAX_CATEGORIES:
+        error = InvalidFeatureError(
+            f"categorical feature {name!r} has {n_categories} values; at most {MAX_CATEGORIES} get a column each"
+        )
+        error.add_note("Group the rare values, or leave the column out of features.categorical.")
+        raise error
 
 
 def to_original_units(X: NDArray[np.floating], features: FeaturesConfig, scaling: Scaling) -> FloatArray:

@@ -29,7 +29,7 @@ from kmstream.config import Config, FeaturesConfig
 from kmstream.dataset import Dataset, Span, locate, read_batches
 from kmstream.engine import count_workers, read_ahead, worker_threads
 from kmstream.errors import TooFewRowsError
-from kmstream.features import Scaling, encode
+from kmstream.features import Scaling, clip, encode
 from kmstream.run import Run
 
 FRESH_MUST_GAIN = 0.01  # a fresh search replaces the current centroids only if it lowers the sample's inertia by more
@@ -128,11 +128,6 @@ def _fit(run: Run, sample: pa.Table, scaling: Scaling, known: FloatArray | None)
         if done.largest_move is not None and done.largest_move < config.model.tol:
             break
     return Fit(centroids, rows, tuple(passes))
-
-
-def clip(X: Matrix, features: FeaturesConfig) -> Matrix:
-    """Bound scaled values while fitting, so that one outlier can't own a segment."""
-    return np.clip(X, -features.clip, features.clip, out=X) if features.clip else X
 
 
 @dataclass(frozen=True)

@@ -164,13 +164,12 @@ def match_by_overlap(
     migration : ndarray of shape (n_known, n_new)
         Rows by old and new cluster.
     min_overlap : float
-        Share of the union of two segments (Jaccard) below which they are not the same.
+        Share of a segment's rows that must stay with its name.
 
-    Other parameters and the result are those of `match_labels`; distances are 1 - Jaccard.
+    Other parameters and the result are those of `match_labels`; distances are 1 - the share that stays.
     """
-    union = migration.sum(axis=1)[:, None] + migration.sum(axis=0)[None, :] - migration
-    jaccard = migration / np.maximum(union, 1)
-    cost = np.where(migration > 0, 1.0 - jaccard, np.inf).T
+    stays = migration / np.maximum(migration.sum(axis=1), 1)[:, None]
+    cost = np.where(migration > 0, 1.0 - stays, np.inf).T
     return _match(cost, known_labels, 1.0 - min_overlap, rows, used_labels)
 
 

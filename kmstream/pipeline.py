@@ -8,7 +8,6 @@ What people do with versions afterwards (promote, rollback, rename) is in `versi
 the demo only call these.
 """
 
-import glob
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -41,7 +40,7 @@ from kmstream.reporting import load_references
 from kmstream.results import RefreshResult, ScoreResult
 from kmstream.run import Run
 from kmstream.scan import make_scaling, refuse_no_rows, scan_dataset
-from kmstream.scoring import finish_score, report_nothing_new
+from kmstream.scoring import finish_score, record_score, report_nothing_new
 from kmstream.store import ModelVersion, Store
 
 SILENT = Silent()
@@ -78,10 +77,11 @@ def refresh(
     KmstreamError
         Any of the tree in `errors`; nothing has been published then, and CURRENT has not moved.
     """
-    store, watch, now = Store(config.output.path), Stopwatch(), now or datetime.now(UTC)
+    store, watch, now = Store(config.output.path), Stopwatch(), (now or datetime.now(UTC)).astimezone(UTC)
     refuse_overlap(config.dataset.path, store.output)
     with store.lock(config.name), single_threaded():
-        current = store.load() if store.current else None
+        store.refuse_lost_current()
+        current = store.load_current(config.name) if store.current else None
         kept = current if not baseline else None  # the version whose scaling stays
         if kept:
             check_same_features(config, kept)
@@ -123,10 +123,10 @@ def score(
     KmstreamError
         Any other of the tree in `errors`; the manifest then lists none of the new partitions.
     """
-    store, watch, now = Store(config.output.path), Stopwatch(), now or datetime.now(UTC)
+    store, watch, now = Store(config.output.path), Stopwatch(), (now or datetime.now(UTC)).astimezone(UTC)
     refuse_overlap(config.dataset.path, store.output)
     with store.lock(config.name), single_threaded():
-        current = store.load()
+        current = store.load_current(config.name)
         check_same_features(config, current)
         folder = store.assignments(current.version)
         entries = read_manifest(folder)
@@ -139,12 +139,15 @@ def score(
         model = replace(current.model, features=config.features)
         limits = find_outlier_distances(references.chosen(config), model)
         with fresh_folder(folder.with_name(f".{current.version}.score")) as staging:
+            # The assignments of one version have one set of names: a rename shows in those of the next.
+            job = AssignJob.of(run, replace(model, labels=current.published_labels), staging, current.version, limits)
             with watch.stage("assign"):
-                assigned = assign_dataset(run, AssignJob.of(run, model, staging, current.version, limits))
+                assigned = assign_dataset(run, job)
             result = finish_score(run, store, watch, now, references, model, assigned)
             move_files(staging, folder)
             write_manifest(folder, entries | assigned.entries, name=config.name, version=current.version)
             mark_complete(folder)
+        record_score(store, now, result)
         return result
 
 
@@ -164,6 +167,11 @@ def check_same_features(config: Config, current: ModelVersion) -> None:
             error.add_note("Scaling is frozen at the baseline, so features can't change between refits.")
             error.add_note("Set it back, or run `kmstream refresh --baseline`: a new scaling, the same names.")
             raise error
+    if asked.on_missing != known.on_missing and asked.on_missing in {"mean", "median"}:
+        error = ConfigError(f"features.on_missing is {asked.on_missing!r}; {current.version} has {known.on_missing!r}")
+        error.add_note("What a missing value becomes is frozen at the baseline; skip and error can be set at any time.")
+        error.add_note("Set it back, or run `kmstream refresh --baseline`.")
+        raise error
 
 
 def find_model_before(run: Run, current: ModelVersion | None, scaling: Scaling) -> ClusterModel | None:
@@ -173,7 +181,7 @@ def find_model_before(run: Run, current: ModelVersion | None, scaling: Scaling) 
     if current.model.scaling is scaling:
         return replace(current.model, features=run.config.features)
     try:  # a new baseline may have other features: every file must then hold what both models read
-        open_dataset(run.config, [glob.escape(p.path) for p in run.dataset.partitions], current.model.features)
+        open_dataset(run.config, features=current.model.features, paths={p.path for p in run.dataset.partitions})
     except SchemaMismatchError:
         return None
     return replace(current.model, features=current.model.features.model_copy(update={"on_missing": "skip"}))

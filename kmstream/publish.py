@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from kmstream.assign import Assigned
-from kmstream.assignments import mark_complete, remove_old_versions
+from kmstream.assignments import mark_complete, remove_old_versions, unmark_complete
 from kmstream.clustering import ClusterModel
 from kmstream.drift import DriftReport
 from kmstream.fit import Fit
@@ -83,16 +83,20 @@ def finish_refit(refit: Refit, sample: pa.Table, assigned: Assigned) -> RefreshR
     verdict = _judge(refit, assigned)
     sample, silhouette = label_sample(sample, refit.model)
     version = _make_version(refit, verdict, sample, assigned)
-    drift = verdict.report.to_json(name=version.name, reference=_reference_name(refit), current=refit.version)
+    reference = _reference(refit)
+    drift = verdict.report.to_json(
+        name=version.name, reference=reference.version if reference else None, current=refit.version
+    )
     facts = _make_facts(refit, verdict, version, assigned)
     refit.store.save(
         version,
-        lambda folder: write_version_files(folder, version, drift, refit.references, facts, silhouette),
+        lambda folder: write_version_files(folder, version, drift, reference, facts, silhouette),
     )
     try:
         _publish(refit, verdict, assigned)
     except BaseException:
         if refit.store.current != refit.version:
+            unmark_complete(refit.store.assignments(refit.version))
             refit.store.remove(refit.version)
         raise
     return _make_result(refit, verdict, drift, assigned)
@@ -106,10 +110,11 @@ def _judge(refit: Refit, assigned: Assigned) -> Verdict:
     if before is not None:
         life = classify_life_cycle(assigned.migration, before.labels, model.labels)
         report = tell_life_cycle(report, life, assigned, before.labels, model.labels)
-    inertia = assigned.summary.inertia_per_row
+    n_rows = max(assigned.summary.n_rows, 1)
+    inertia, inertia_before = assigned.fit_sse / n_rows, assigned.current_sse / n_rows
     # Distances in two spaces can't be compared: a new baseline is judged by its segments alone.
-    inertia_before = assigned.current_sse / max(assigned.summary.n_rows, 1) if refit.references else None
-    gate = check_refit(config, assigned.summary.shares, model.labels, inertia, inertia_before, life.overlap)
+    compared = inertia_before if refit.references else None
+    gate = check_refit(config, assigned.summary.shares, model.labels, inertia, compared, life.overlap)
     return Verdict(report, life.status, tuple(gate))
 
 
@@ -143,6 +148,7 @@ def _make_version(refit: Refit, verdict: Verdict, sample: pa.Table, assigned: As
         passes=tuple(done.to_json() for done in refit.fit.passes),
         gate=verdict.gate,
         labels=labels,
+        published_labels=model.labels,
     )
 
 
@@ -154,6 +160,7 @@ def _make_facts(refit: Refit, verdict: Verdict, version: ModelVersion, assigned:
         run_id=version.version,
         status="published" if verdict.status == "published" else "held",
         created=version.created,
+        parent=version.parent,
         rows=refit.run.dataset.rows,
         rows_skipped=dict(assigned.skipped),
         partitions=len(refit.run.dataset.partitions),
@@ -170,6 +177,7 @@ def _publish(refit: Refit, verdict: Verdict, assigned: Assigned) -> None:
     if verdict.status == "held":
         failed = [asdict(check) for check in verdict.gate if not check.ok]
         store.log("held", refit.now, version=refit.version, **facts, failed=failed)
+        remove_old_versions(store.output / "assignments", config.output.keep_versions, store.current or refit.version)
         return
     mark_complete(store.assignments(refit.version))
     previous = refit.current.version if refit.current else None
@@ -212,7 +220,5 @@ def _make_result(refit: Refit, verdict: Verdict, drift: Mapping[str, Any], assig
     )
 
 
-def _reference_name(refit: Refit) -> str | None:
-    if refit.references is None:
-        return None
-    return refit.references.chosen(refit.run.config).version
+def _reference(refit: Refit) -> ModelVersion | None:
+    return refit.references.chosen(refit.run.config) if refit.references else None

@@ -54,13 +54,19 @@ def measure_drift(config: Config, references: References | None, current: Observ
     if references is None:
         return compare(None, current, config.drift, names)
     reference = references.chosen(config)
-    report = from_baseline = compare(observe_version(reference), current, config.drift, names)
-    if reference.version != references.baseline.version:
-        # Outliers were counted beyond the distances of the model's segments, not of the baseline's.
-        uncounted = replace(current, outliers=None)
-        from_baseline = compare(observe_version(references.baseline), uncounted, config.drift, names)
-    totals = from_baseline.totals | {"version": references.baseline.version, "severity": from_baseline.severity}
-    return replace(report, against_baseline=totals)
+    report = compare(observe_version(reference), current, config.drift, names)
+
+    def measure_against(version: ModelVersion) -> dict[str, Any]:
+        # Outliers were counted beyond the distances of the reference's segments, not of another version's.
+        side = current if version.version == reference.version else replace(current, outliers=None)
+        found = compare(observe_version(version), side, config.drift, names)
+        return found.totals | {"version": version.version, "severity": found.severity}
+
+    return replace(
+        report,
+        against_baseline=measure_against(references.baseline),
+        against_model=measure_against(references.model),
+    )
 
 
 def tell_life_cycle(
@@ -84,15 +90,20 @@ def write_version_files(
     folder: Path,
     version: ModelVersion,
     drift: Mapping[str, Any],
-    references: References | None,
+    reference: ModelVersion | None,
     facts: RunFacts,
     silhouette: float | None,
 ) -> None:
     """Write drift.json, the report and the model card of a version."""
     features = version.model.features
     (folder / "drift.json").write_text(json.dumps(drift, indent=1) + "\n", encoding="utf-8")
-    reference = references.model.sample if references else None
-    write_report(folder / "report.html", drift, reference_sample=reference, current_sample=version.sample, run=facts)
+    write_report(
+        folder / "report.html",
+        drift,
+        reference_sample=reference.sample if reference else None,
+        current_sample=version.sample,
+        run=facts,
+    )
     card = ModelFacts(
         name=version.name,
         version=version.version,

@@ -17,6 +17,7 @@ from kmstream.features import (
     Scaling,
     apply_missing_policy,
     learn_scaling,
+    refuse_many_categories,
     take_columns,
     take_values,
 )
@@ -135,6 +136,7 @@ def _scan_span(
                 columns = columns.merge(ColumnSummary.of(usable[:, tile]))
             for name, texts in values.texts.items():
                 categories[name].update(_count_values(texts.filter(pa.array(keep))))
+                refuse_many_categories(name, len(categories[name]))  # before they fill the memory
     return Scan(pa.concat_tables(samples), columns, categories)
 
 

@@ -53,7 +53,7 @@ def finish_score(
     model: ClusterModel,
     assigned: Assigned,
 ) -> ScoreResult:
-    """Compare the window with the reference, write its report, log its severity, decide about retraining."""
+    """Compare the window with the reference, write its report, decide about retraining."""
     config, version = run.config, references.model.version
     run_id = _free_run_id(store, now)
     with watch.stage("compare"):
@@ -81,9 +81,6 @@ def finish_score(
     history = store.history()
     severities = [line["severity"] for line in history if line["event"] == "drift"]
     requested, why = decide_retrain(config, drift_report.severity, history, now)
-    store.log("drift", now, version=version, run_id=run_id, severity=drift_report.severity, rows=run.dataset.rows)
-    if requested:
-        store.log("retrain-requested", now, version=version, run_id=run_id, why=why)
     return ScoreResult(
         name=config.name,
         version=version,
@@ -93,7 +90,7 @@ def finish_score(
         rows_skipped=sum(assigned.skipped.values()),
         severity=drift_report.severity,
         reasons=tuple(drift["reasons"]),
-        cleared=drift_report.severity == "ok" and severities[-1:] not in ([], ["ok"]),
+        cleared=drift_report.severity == "ok" and severities[-1:] not in ([], ["ok"]) and assigned.summary.n_rows > 0,
         labels=tuple(_describe(segment) for segment in drift["segments"]),
         retrain={"requested": requested, "why": why},
         report=str(folder / "report.html"),
@@ -101,6 +98,14 @@ def finish_score(
         seconds=watch.seconds,
         peak_rss_bytes=peak_rss_bytes(),
     )
+
+
+def record_score(store: Store, now: datetime, result: ScoreResult) -> None:
+    """Write what was found, and what is asked for, into the history: last, so that a run that fails is done again."""
+    facts = {"version": result.version, "run_id": result.run_id}
+    store.log("drift", now, **facts, severity=result.severity, rows=result.rows)
+    if result.retrain["requested"]:
+        store.log("retrain-requested", now, **facts, why=result.retrain["why"])
 
 
 def _describe(segment: dict[str, Any]) -> dict[str, Any]:

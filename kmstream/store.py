@@ -21,10 +21,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kmstream.assignments import explain_write_errors, replace_file
+from kmstream.assignments import explain_write_errors, is_version, replace_file
 from kmstream.clustering import ClusterModel
 from kmstream.config import FeaturesConfig
-from kmstream.errors import ChecksumMismatchError, LockHeldError, ModelNotFoundError
+from kmstream.errors import ChecksumMismatchError, ConfigError, LockHeldError, ModelNotFoundError
 from kmstream.features import Scaling, encoded_names
 from kmstream.guard import Check
 from kmstream.summary import ClusterSummary
@@ -58,6 +58,8 @@ class ModelVersion:
     passes : tuple of dict
         History of the fit.
     gate : tuple of Check
+    published_labels : tuple of str
+        The names the version was made with; its assignments keep them when a person renames a segment.
     labels : tuple of dict
         Per segment: cluster_id, cluster_label, event, born (version), matched_distance.
     """
@@ -77,6 +79,7 @@ class ModelVersion:
     passes: tuple[Mapping[str, Any], ...]
     gate: tuple[Check, ...]
     labels: tuple[Mapping[str, Any], ...]
+    published_labels: tuple[str, ...]
 
 
 class Store:
@@ -102,16 +105,32 @@ class Store:
         except FileNotFoundError:
             return None
 
+    def refuse_lost_current(self) -> None:
+        """Refuse to start anew where a version was published and only CURRENT is gone.
+
+        Raises
+        ------
+        ModelNotFoundError
+        """
+        was = [line["version"] for line in self.history() if line["event"] in {"published", "promoted", "rolled-back"}]
+        known = [version for version in was if version in self.versions()]
+        if self.current is None and known:
+            error = ModelNotFoundError(f"models/CURRENT is missing, though {known[-1]} was the current version")
+            error.add_note(f"in {self.models}")
+            error.add_note(f"Run `kmstream models promote {known[-1]}`, and nothing is lost.")
+            raise error
+
     def versions(self) -> list[str]:
         """List every version, held ones too, oldest first."""
         if not self.models.is_dir():
             return []
-        return sorted(path.name for path in self.models.iterdir() if path.is_dir() and path.name.startswith("v"))
+        return sorted(path.name for path in self.models.iterdir() if path.is_dir() and is_version(path.name))
 
     def next_version(self) -> str:
         """Name the version after the newest."""
-        versions = self.versions()
-        return f"v{int(versions[-1][1:]) + 1 if versions else 1:06d}"
+        told = (str(line.get("version", "")) for line in self.history())  # also of one that could not be published
+        numbers = [int(name[1:]) for name in (*self.versions(), *told) if is_version(name)]
+        return f"v{max(numbers, default=0) + 1:06d}"
 
     @contextmanager
     def lock(self, name: str) -> Iterator[None]:
@@ -165,6 +184,23 @@ class Store:
         """Remove a version that could not be published."""
         shutil.rmtree(self.path(version), ignore_errors=True)
 
+    def load_current(self, name: str) -> ModelVersion:
+        """Load the current version of the segmentation of this name.
+
+        Raises
+        ------
+        ConfigError
+            If the folder holds a segmentation of another name.
+        KmstreamError
+            What `load` raises.
+        """
+        found = self.load()
+        if found.name != name:
+            error = ConfigError(f"name is {name!r}; {self.output} holds the segmentation {found.name!r}")
+            error.add_note("Two segmentations can't share a folder: set output.path to another one.")
+            raise error
+        return found
+
     def load(self, version: str | None = None) -> ModelVersion:
         """Load a version, the current one by default, checking every file against its checksum.
 
@@ -177,6 +213,7 @@ class Store:
         """
         chosen = self.current if version is None else version
         if chosen is None:
+            self.refuse_lost_current()
             error = ModelNotFoundError(f"no model has been published in {self.output}")
             error.add_note("Run `kmstream refresh` first; a first version that was held can be promoted.")
             raise error
@@ -227,6 +264,8 @@ class Store:
     def used_labels(self) -> set[str]:
         """Give every name any version ever had, also those rolled back, held or renamed since."""
         used: set[str] = set()
+        if self.current is None:  # what was only ever held has no readers
+            return used
         for version in self.versions():
             registry = self.read_json(version, "labels.json")
             used |= {line["cluster_label"] for line in (*registry["labels"], *registry["retired"])}
@@ -353,6 +392,7 @@ def _read_version(folder: Path) -> ModelVersion:
         passes=tuple(content["passes"]),
         gate=tuple(Check(**check) for check in content["gate"]),
         labels=tuple(registry["labels"]),
+        published_labels=model.labels,
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from kmstream.assignments import mark_complete
 from kmstream.config import Config
-from kmstream.errors import ConfigError, ModelNotFoundError
+from kmstream.errors import ChecksumMismatchError, ConfigError, ModelNotFoundError
 from kmstream.features import encoded_names, to_original_units
 from kmstream.store import ModelVersion, Store
 
@@ -17,7 +17,7 @@ from kmstream.store import ModelVersion, Store
 def list_versions(config: Config) -> list[dict[str, Any]]:
     """List every version, oldest first, held ones too."""
     store = Store(config.output.path)
-    return [_describe(store, store.load(version)) for version in store.versions()]
+    return [_describe_or_damaged(store, version) for version in store.versions()]
 
 
 def describe_version(config: Config, version: str) -> dict[str, Any]:
@@ -108,7 +108,7 @@ def previous_version(history: list[dict[str, Any]], current: str | None) -> str 
     """
     steps: list[str] = []
     for line in history:
-        if line["event"] in {"published", "promoted"}:
+        if line["event"] in {"published", "promoted"} and steps[-1:] != [line["version"]]:
             steps.append(line["version"])
         elif line["event"] == "rolled-back" and steps:
             steps.pop()
@@ -156,7 +156,7 @@ def rename_segment(
     """
     store = Store(config.output.path)
     with store.lock(config.name):
-        current = store.load()
+        current = store.load_current(config.name)
         used = store.used_labels()
         if old not in current.model.labels:
             error = ConfigError(f"there is no segment {old!r}; there are: {', '.join(current.model.labels)}")
@@ -205,6 +205,14 @@ def _move_current(store: Store, version: str, event: str, now: datetime | None) 
     store.log(event, now or datetime.now(UTC), version=version, previous=previous)
     store.set_current(version)
     return {"version": version, "previous": previous, "status": event}
+
+
+def _describe_or_damaged(store: Store, version: str) -> dict[str, Any]:
+    try:
+        return _describe(store, store.load(version))
+    except ChecksumMismatchError:  # the list is what people choose a whole one from
+        nothing = dict.fromkeys(("created", "rows", "n_clusters", "inertia_per_row", "baseline", "parent"))
+        return {"version": version, "status": "damaged", "current": version == store.current} | nothing
 
 
 def _describe(store: Store, found: ModelVersion) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from kmstream.errors import (
 )
 from kmstream.pipeline import plan, refresh, score
 from kmstream.store import Store
+from kmstream.versions import promote
 
 
 @pytest.fixture
@@ -563,9 +564,82 @@ def test_refresh_refuses_output_inside_the_dataset(config, data, files, blobs, t
 
 def test_refresh_tells_that_the_output_cannot_be_written(config, data, files, blobs, tmp_path):
     files(data, {"a.parquet": blobs(300)})
-    (tmp_path / "out").write_text("a file")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/models").write_text("a file")
     with pytest.raises(OutputError, match="can't be written"):
         refresh(config())
+
+
+def test_refresh_refuses_an_output_that_is_a_file(config, data, files, blobs, tmp_path):
+    files(data, {"a.parquet": blobs(300)})
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(ConfigError, match="is a file; expected a folder"):
+        refresh(config())
+
+
+def test_refresh_and_score_refuse_the_folder_of_another_segmentation(config_here):
+    other = config_here.model_copy(update={"name": "other"})
+    for verb in (refresh, score):
+        with pytest.raises(ConfigError, match=r"name is 'other'; .* holds the segmentation 'blobs'"):
+            verb(other)
+
+
+def test_refresh_refuses_to_start_anew_where_only_current_is_lost(config_here, store):
+    (store.models / "CURRENT").unlink()
+    for verb in (refresh, score):
+        with pytest.raises(ModelNotFoundError, match="CURRENT is missing, though v000001") as caught:
+            verb(config_here)
+        assert "models promote v000001" in caught.value.__notes__[-1]
+    promote(config_here, "v000001")
+    assert score(config_here).partitions == 0
+
+
+def test_refresh_refuses_a_fill_value_that_the_baseline_has_not(published, config_in):
+    with pytest.raises(ConfigError, match="on_missing is 'median'; v000001 has 'error'"):
+        refresh(config_in(published, features={"on_missing": "median"}))
+
+
+def test_refresh_with_clip_is_judged_by_what_it_fits(published, config_in, files, blobs):
+    """One row far away makes the plain inertia of every fit that does not serve it alone worse."""
+    far = pa.Table.from_pylist([blobs(1).to_pylist()[0] | {"x": 1e6}], schema=blobs(1).schema)
+    files(published / "data", {"m3.parquet": pa.concat_tables([blobs(400, seed=3), far])})
+    refit = refresh(config_in(published, features={"clip": 3.0}))
+    (check,) = (check for check in refit.gate if check.check == "inertia_against_current")
+    assert check.observed < 1.5
+
+
+def test_score_of_a_window_in_which_a_feature_is_lost_is_drift_and_clears_none(published, config_in, files, blobs):
+    skip = config_in(published, features={"on_missing": "skip"})
+    table = blobs(400, seed=3)
+    files(published / "data", {"m3.parquet": table.set_column(1, "x", pa.nulls(400, pa.float64()))})
+    result = score(skip)
+    assert (result.rows, result.rows_skipped, result.severity, result.cleared) == (400, 400, "alert", False)
+
+
+def test_score_counts_unseen_categories_in_the_manifest(config, data, files):
+    files(data, {"a.parquet": pa.table({"x": [0.0, 1.0] * 50, "kind": ["a", "b"] * 50})})
+    job = config(features={"numeric": ["x"], "categorical": ["kind"]}, model={"n_clusters": 2})
+    refresh(job)
+    files(data, {"b.parquet": pa.table({"x": [0.0, 1.0], "kind": ["a", "new"]})})
+    score(job)
+    manifest = json.loads((Store(job.output.path).assignments("v000001") / "_manifest.json").read_text())
+    assert manifest["partitions"]["b.parquet"]["unseen"] == {"kind": 1}
+
+
+def test_score_against_the_baseline_reports_the_model_too(published, config_in, store, files, blobs):
+    files(published / "data", {"m3.parquet": blobs(400, seed=3)})
+    refresh(config_in(published))
+    files(published / "data", {"m4.parquet": blobs(400, seed=4)})
+    result = score(config_in(published, drift={"reference": "baseline"}))
+    drift = json.loads(Path(result.report).with_name("drift.json").read_text())
+    assert drift["reference"] == drift["against_baseline"]["version"] == "v000001"
+    assert drift["against_model"]["version"] == "v000002"
+
+
+def test_refresh_refuses_too_many_categories(config, data, files):
+    files(data, {f"{i}.parquet": pa.table({"kind": [f"{i}-{j}" for j in range(60)]}) for i in range(3)})
+    with pytest.raises(InvalidFeatureError, match="'kind' has 180 values; at most 100"):
+        refresh(config(features={"numeric": [], "categorical": ["kind"]}))
 
 
 @pytest.mark.slow

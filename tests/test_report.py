@@ -16,7 +16,8 @@ import pytest
 from kmstream.report import ModelFacts, RunFacts, write_model_card, write_report
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-MAX_PAGE_BYTES, HOSTILE = [
+MAX_PAGE_BYTES = 6_000_000
+HOSTILE = [
     "</script><script>document.title='owned'</script>",
     "<img src=x onerror=\"document.title='owned'\">",
     "<b>gold</b> & 'silver' | `x`",

@@ -15,6 +15,7 @@ from kmstream.versions import (
     find_report,
     list_labels,
     list_versions,
+    previous_version,
     promote,
     rename_segment,
     rollback,
@@ -108,6 +109,28 @@ def test_promote_refuses_the_current_an_unknown_and_no_version(two):
     assert Store(two.output.path).current == "v000002"
 
 
+def test_previous_version_knows_a_version_published_twice_and_one_that_never_was():
+    """A crash between the history's line and CURRENT leaves a line of a version that was not published."""
+    steps = [{"event": "published", "version": version} for version in ("v000001", "v000002", "v000002")]
+    assert previous_version(steps, "v000002") == "v000001"
+    assert previous_version(steps, "v000001") is None
+
+
+def test_list_versions_marks_a_damaged_version_and_lists_the_rest(two):
+    (Store(two.output.path).path("v000001") / "model.json").write_text("{}")
+    assert [(line["version"], line["status"]) for line in list_versions(two)] == [
+        ("v000001", "damaged"),
+        ("v000002", "published"),
+    ]
+
+
+def test_list_versions_passes_over_copies_of_versions(two):
+    models = Store(two.output.path).models
+    shutil.copytree(models / "v000001", models / "v000001.bak")
+    assert [line["version"] for line in list_versions(two)] == ["v000001", "v000002"]
+    assert Store(two.output.path).next_version() == "v000003"
+
+
 def test_promote_refuses_a_version_that_is_not_whole(two):
     (Store(two.output.path).path("v000001") / "model.json").unlink()
     with pytest.raises(ValueError, match=r"model\.json .*sha256"):
@@ -160,7 +183,7 @@ def test_rename_segment_is_used_by_scores_and_refits(config_here, published, sto
     result = score(config_here)
     assert {line["cluster_label"] for line in result.labels} == {"segment-01", "vip", "segment-03"}
     written = pq.read_table(store.assignments("v000001") / "m3.parquet").column("cluster_label").to_pylist()
-    assert set(written) == {"segment-01", "vip", "segment-03"}
+    assert set(written) == {"segment-01", "segment-02", "segment-03"}  # as in all other files of this version
     refit = refresh(config_here)
     assert {line["cluster_label"]: line["event"] for line in refit.labels} == {
         "segment-01": "kept",

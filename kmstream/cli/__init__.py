@@ -30,7 +30,7 @@ app = typer.Typer(
     name="kmstream",
     help="Keep a K-means segmentation of a Parquet dataset alive: refit, score, names that stay, drift.",
     epilog="Exit codes: 0 done, 1 unexpected, 2 usage or config, 3 data, 4 held by the gate, "
-    "5 drift at or above --fail-on, 6 another run holds the lock.",
+    "5 drift at or above --fail-on, 6 another run holds the lock, 130 interrupted.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

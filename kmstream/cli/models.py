@@ -106,5 +106,5 @@ def rename_label(
     from kmstream.versions import rename_segment
 
     done = rename_segment(options.load_config(), old, new, reason=reason)
-    text = f"{old} is called {new} from now on. Assignments and reports say so after the next run."
+    text = f"{old} is called {new} from now on, in reports too. Assignments say so from the next refresh on."
     options.answer(done, lambda console: console.print(text, markup=False, soft_wrap=True))

@@ -178,7 +178,7 @@ def exit_on_failure(options: Options) -> Iterator[None]:
             raise typer.Exit(error.exit_code) from None
         except Exception as error:  # noqa: BLE001 - the last place where anyone can say what happened
             said = str(error).strip().partition("\n")[0]
-            hint = "" if verbose else "; run with -v for the traceback"
+            hint = f"\n  The configuration is {options.config_path}; run with -v for the traceback."
             _explain(f"unexpected {type(error).__name__}: {said}{hint}", verbose=verbose)
             raise typer.Exit(1) from None
 

@@ -31,6 +31,8 @@ def show_versions(console: Console, versions: Sequence[Mapping[str, Any]], optio
                 number(one["inertia_per_row"]),
                 one["baseline"],
             )
+            if one["created"]
+            else (one["version"], one["status"], *[""] * 5)
             for one in versions
         ],
     )

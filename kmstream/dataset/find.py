@@ -9,7 +9,7 @@ in order is the same to the bit for any layout of the same rows.
 import fnmatch
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -104,7 +104,12 @@ class Dataset:
         ]
 
 
-def open_dataset(config: Config, only: Sequence[str] = (), features: FeaturesConfig | None = None) -> Dataset:
+def open_dataset(
+    config: Config,
+    only: Sequence[str] = (),
+    features: FeaturesConfig | None = None,
+    paths: Collection[str] | None = None,
+) -> Dataset:
     """Find the partitions, read their footers, and check every schema.
 
     Parameters
@@ -114,6 +119,8 @@ def open_dataset(config: Config, only: Sequence[str] = (), features: FeaturesCon
         Globs; a partition stays if its path below the dataset matches one, or lies in a folder that does.
     features : FeaturesConfig, optional
         The columns that must be there; those of the config by default.
+    paths : collection of str, optional
+        Take these partitions and no others.
 
     Raises
     ------
@@ -126,7 +133,11 @@ def open_dataset(config: Config, only: Sequence[str] = (), features: FeaturesCon
     """
     features = config.features if features is None else features
     filesystem, root, found, ignored = _list_files(config.dataset.path)
-    chosen = {path: info for path, info in found.items() if not only or any(_matches(path, glob) for glob in only)}
+    chosen = {
+        path: info
+        for path, info in found.items()
+        if (paths is None or path in paths) and (not only or any(_matches(path, glob) for glob in only))
+    }
     if not chosen:
         error = DatasetNotFoundError(
             f"none of the {len(found)} Parquet files matches --only {' '.join(only)}"

@@ -50,7 +50,7 @@ COMMENTS = {
     "engine.workers": "0 = all cores",
     "engine.memory_limit": "of this process; the rows per batch are derived from it: kmstream plan",
     "engine.dask_address": "tcp://scheduler:8786 -> the passes run on that cluster",
-    "tracking.mlflow_uri": "log versions there too",
+    "tracking.mlflow_uri": "not supported yet",
 }
 
 

@@ -26,6 +26,8 @@ class RunFacts:
         Rows read, those skipped included.
     rows_skipped : mapping of str to int
         Rows that could not be assigned, by reason.
+    parent : str or None
+        The version whose names a refresh continued.
     partitions : int
     gate : sequence of mapping
         One check each: ``check``, ``ok``, ``observed``, ``limit``. Empty for a score run.
@@ -45,6 +47,7 @@ class RunFacts:
     created: str
     rows: int
     rows_skipped: Mapping[str, int] = field(default_factory=dict)
+    parent: str | None = None
     partitions: int = 0
     gate: Sequence[Mapping[str, Any]] = ()
     passes: Sequence[Mapping[str, Any]] = ()

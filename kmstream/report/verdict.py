@@ -71,7 +71,8 @@ def find_verdict(drift: Mapping[str, Any], run: RunFacts) -> Verdict:
         return Verdict("held", sentence, reasons)
     if reference is None:
         found = count(len(living_segments(drift)), "segment")
-        sentence = f"{run.version} is the first version: {found} in {count(run.rows, 'row')}."
+        kind = "the first version" if run.parent is None else f"a new baseline after {run.parent}"
+        sentence = f"{run.version} is {kind}: {found} in {count(run.rows, 'row')}."
         return Verdict("first", f"{sentence} The next run will be compared with it.", reasons)
     subject = "The new rows" if run.kind == "score" else "Its rows"
     look = {
