@@ -14,8 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from kmstream.config import FeaturesConfig
-from kmstream.errors import InvalidFeatureError, TooFewRowsError
-from kmstream.summary import ColumnSummary
+from kmstream.errors import InvalidFeatureError
 
 FloatArray = NDArray[np.float64]
 TILE_ROWS = 4096  # rows scaled, measured and summed at once: fits the cache, and fixes the order of every sum
@@ -269,85 +268,6 @@ def apply_missing_policy(
     return keep, skipped
 
 
-def learn_scaling(
-    features: FeaturesConfig,
-    columns: ColumnSummary,
-    sample: FloatArray,
-    category_counts: Mapping[str, Mapping[str, int]],
-    *,
-    n_bins: int = 10,
-) -> Scaling:
-    """Freeze center, scale, fill values, bins and categories from what the scan found.
-
-    Parameters
-    ----------
-    features : FeaturesConfig
-    columns : ColumnSummary
-        Exact moments of the numeric features after log1p, over all rows that count.
-    sample : ndarray of shape (n_numeric, n_sample)
-        Sampled values after log1p, NaN where missing; quantiles come from here.
-    category_counts : mapping of str to mapping of str to int
-        Rows per value of each categorical feature.
-    n_bins : int
-        Bins of feature drift.
-
-    Raises
-    ------
-    TooFewRowsError
-        If a numeric feature has no usable value at all.
-    InvalidFeatureError
-        If a categorical feature has more than 100 values.
-    """
-    for name, count, missing in zip(features.numeric, columns.n, columns.missing, strict=True):
-        if count == 0:
-            msg = f"feature {name!r} has no usable value in {missing} rows; expected at least one number"
-            raise TooFewRowsError(msg)
-    for name, counts in category_counts.items():
-        refuse_many_categories(name, len(counts))
-    if sample.shape[0]:
-        q = [0.25, 0.5, 0.75, *np.arange(1, n_bins) / n_bins]
-        low, median, high, *_ = quantiles = _quantiles(sample, q, columns.mean)
-        edges = np.ascontiguousarray(quantiles[3:].T)
-    else:
-        low = median = high = np.empty(0)
-        edges = np.empty((0, 0))
-    center, scale = {
-        "standard": (columns.mean, np.sqrt(columns.variance)),
-        "minmax": (columns.low, columns.high - columns.low),
-        "robust": (median, high - low),
-        "none": (np.zeros_like(columns.mean), np.ones_like(columns.mean)),
-    }[features.scaling]
-    for name, one, another in zip(features.numeric, center, scale, strict=True):
-        if not np.isfinite([one, another]).all():
-            error = InvalidFeatureError(f"feature {name!r} holds numbers too large to have a spread ({another})")
-            error.add_note("Clean the column; such numbers often stand for a missing value.")
-            raise error
-    # A constant feature, or one whose spread is rounding noise, carries nothing: dividing by 1 keeps it at zero.
-    flat = scale <= 10 * np.finfo(np.float64).eps * np.maximum(np.abs(columns.low), np.abs(columns.high))
-    return Scaling(
-        center=np.asarray(center, dtype=np.float64),
-        scale=np.where(flat, 1.0, scale),
-        fill=median if features.on_missing == "median" else columns.mean.copy(),
-        edges=edges,
-        categories=tuple(tuple(sorted(category_counts.get(name, {}))) for name in features.categorical),
-    )
-
-
-def refuse_many_categories(name: str, n_categories: int) -> None:
-    """Refuse a categorical feature with more values than get a column.
-
-    Raises
-    ------
-    InvalidFeatureError
-    """
-    if n_categories > MAX_CATEGORIES:
-        error = InvalidFeatureError(
-            f"categorical feature {name!r} has {n_categories} values; at most {MAX_CATEGORIES} get a column each"
-        )
-        error.add_note("Group the rare values, or leave the column out of features.categorical.")
-        raise error
-
-
 def to_original_units(X: NDArray[np.floating], features: FeaturesConfig, scaling: Scaling) -> FloatArray:
     """Undo scaling and log1p, so that people see centroids in the units of their columns.
 
@@ -378,14 +298,6 @@ def to_scaled_units(original: FloatArray, features: FeaturesConfig, scaling: Sca
             X[:, column] = np.log1p(X[:, column])
     X[:, :n_numeric] = (X[:, :n_numeric] - scaling.center) / scaling.scale
     return X
-
-
-def _quantiles(sample: FloatArray, q: list[float], where_empty: FloatArray) -> FloatArray:
-    """Quantiles per feature, missing values left out; shape (len(q), n_numeric)."""
-    usable = [row[~np.isnan(row)] for row in sample]
-    return np.stack(
-        [np.quantile(row if len(row) else default, q) for row, default in zip(usable, where_empty, strict=True)], axis=1
-    )
 
 
 def to_float64(column: pa.ChunkedArray | pa.Array) -> FloatArray:

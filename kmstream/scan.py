@@ -16,12 +16,11 @@ from kmstream.errors import TooFewRowsError
 from kmstream.features import (
     Scaling,
     apply_missing_policy,
-    learn_scaling,
-    refuse_many_categories,
     take_columns,
     take_values,
 )
 from kmstream.run import Run
+from kmstream.scaling import learn_scaling, refuse_many_categories
 from kmstream.summary import ColumnSummary, sample_positions
 
 

@@ -22,7 +22,6 @@ from kmstream.features import (
     encoded_names,
     is_categorical,
     is_numeric,
-    learn_scaling,
     take_columns,
     take_values,
     to_float64,
@@ -30,6 +29,7 @@ from kmstream.features import (
     to_scaled_units,
     to_strings,
 )
+from kmstream.scaling import learn_scaling
 from kmstream.summary import ColumnSummary
 
 NAN = math.nan

@@ -1,0 +1,237 @@
+"""The `models/` folder of one segmentation: save, load, publish, history, lock."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from kmstream.assignments import explain_write_errors, is_version, replace_file
+from kmstream.errors import ConfigError, LockHeldError, ModelNotFoundError
+from kmstream.store.version import (
+    ModelVersion,
+    check_version,
+    read_version,
+    rename_label,
+    sha256_of,
+    to_json_text,
+    write_version,
+)
+
+
+class Store:
+    """The `models/` folder of one segmentation."""
+
+    def __init__(self, output: str | Path) -> None:
+        self.output = Path(output)
+        self.models = self.output / "models"
+
+    def assignments(self, version: str) -> Path:
+        """Give the folder of a version's assignments."""
+        return self.output / "assignments" / version
+
+    def path(self, version: str) -> Path:
+        """Give the folder of a version."""
+        return self.models / version
+
+    @property
+    def current(self) -> str | None:
+        """The published version, or None before the first."""
+        try:
+            return (self.models / "CURRENT").read_text(encoding="utf-8").strip()
+        except FileNotFoundError:
+            return None
+
+    def refuse_lost_current(self) -> None:
+        """Refuse to start anew where a version was published and only CURRENT is gone.
+
+        Raises
+        ------
+        ModelNotFoundError
+        """
+        was = [line["version"] for line in self.history() if line["event"] in {"published", "promoted", "rolled-back"}]
+        known = [version for version in was if version in self.versions()]
+        if self.current is None and known:
+            error = ModelNotFoundError(f"models/CURRENT is missing, though {known[-1]} was the current version")
+            error.add_note(f"in {self.models}")
+            error.add_note(f"Run `kmstream models promote {known[-1]}`, and nothing is lost.")
+            raise error
+
+    def versions(self) -> list[str]:
+        """List every version, held ones too, oldest first."""
+        if not self.models.is_dir():
+            return []
+        return sorted(path.name for path in self.models.iterdir() if path.is_dir() and is_version(path.name))
+
+    def next_version(self) -> str:
+        """Name the version after the newest."""
+        told = (str(line.get("version", "")) for line in self.history())  # also of one that could not be published
+        numbers = [int(name[1:]) for name in (*self.versions(), *told) if is_version(name)]
+        return f"v{max(numbers, default=0) + 1:06d}"
+
+    @contextmanager
+    def lock(self, name: str) -> Iterator[None]:
+        """Hold the lock of this segmentation; the system frees it when the process ends, however it ends.
+
+        Raises
+        ------
+        LockHeldError
+        """
+        with explain_write_errors(self.models):
+            self.models.mkdir(parents=True, exist_ok=True)
+        held = filelock.FileLock(self.models / ".lock", blocking=False)
+        try:
+            with explain_write_errors(self.models / ".lock"):
+                held.acquire()
+        except filelock.Timeout:
+            error = LockHeldError(f"another run of {name!r} holds the lock")
+            error.add_note(f"on {self.models / '.lock'}")
+            error.add_note("Wait until it ends; the lock frees itself when its process does.")
+            raise error from None
+        try:
+            yield
+        finally:
+            held.release()
+
+    def save(self, version: ModelVersion, write_more: Callable[[Path], None]) -> None:
+        """Write a version's folder, with its checksums, in one rename.
+
+        Parameters
+        ----------
+        version : ModelVersion
+        write_more : callable
+            Given the folder; adds drift.json, report.html and MODEL_CARD.md.
+        """
+        folder, temporary = self.path(version.version), self.models / f".{version.version}.tmp"
+        with explain_write_errors(folder):
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir(parents=True)
+            try:
+                write_version(temporary, version)
+                write_more(temporary)
+                checksums = {path.name: sha256_of(path) for path in sorted(temporary.iterdir())}
+                (temporary / "checksums.json").write_text(to_json_text(checksums), encoding="utf-8")
+                for path in temporary.iterdir():
+                    _fsync(path)
+                temporary.replace(folder)
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
+
+    def remove(self, version: str) -> None:
+        """Remove a version that could not be published."""
+        shutil.rmtree(self.path(version), ignore_errors=True)
+
+    def load_current(self, name: str) -> ModelVersion:
+        """Load the current version of the segmentation of this name.
+
+        Raises
+        ------
+        ConfigError
+            If the folder holds a segmentation of another name.
+        KmstreamError
+            What `load` raises.
+        """
+        found = self.load()
+        if found.name != name:
+            error = ConfigError(f"name is {name!r}; {self.output} holds the segmentation {found.name!r}")
+            error.add_note("Two segmentations can't share a folder: set output.path to another one.")
+            raise error
+        return found
+
+    def load(self, version: str | None = None) -> ModelVersion:
+        """Load a version, the current one by default, checking every file against its checksum.
+
+        Raises
+        ------
+        ModelNotFoundError
+            If there is no such version, or none has been published.
+        ChecksumMismatchError
+            If a file is not the one that was published.
+        """
+        chosen = self.current if version is None else version
+        if chosen is None:
+            self.refuse_lost_current()
+            error = ModelNotFoundError(f"no model has been published in {self.output}")
+            error.add_note("Run `kmstream refresh` first; a first version that was held can be promoted.")
+            raise error
+        folder = self.path(chosen)
+        if chosen not in self.versions():
+            error = ModelNotFoundError(
+                f"there is no version {chosen!r}; there are: {', '.join(self.versions()) or 'none'}"
+            )
+            error.add_note(f"in {self.models}")
+            raise error
+        check_version(folder)
+        return self._apply_renames(read_version(folder))
+
+    def _apply_renames(self, found: ModelVersion) -> ModelVersion:
+        """Call segments what people call them now; no file of the version changes."""
+        made = datetime.fromisoformat(found.created)
+        for line in self.history():
+            if line["event"] == "renamed" and datetime.fromisoformat(line["time"]) > made:
+                found = rename_label(found, line["old"], line["new"])
+        return found
+
+    def read_json(self, version: str, name: str) -> dict[str, Any]:
+        """Read one JSON file of a version."""
+        return dict(json.loads((self.path(version) / name).read_text(encoding="utf-8")))
+
+    def set_current(self, version: str) -> None:
+        """Publish: from here on every reader sees this version."""
+        replace_file(self.models / "CURRENT", f"{version}\n")
+
+    def log(self, event: str, time: datetime, **facts: object) -> None:
+        """Append a line to the history; one write, so that lines of several writers never mix."""
+        line = json.dumps({"time": time.isoformat(), "event": event, **facts}) + "\n"
+        path = self.models / "history.jsonl"
+        with explain_write_errors(path), path.open("a+b", buffering=0) as file:
+            if file.tell() and os.pread(file.fileno(), 1, file.tell() - 1) != b"\n":
+                line = "\n" + line  # a crash cut the last line off; it stays alone
+            file.write(line.encode())
+            os.fsync(file.fileno())
+
+    def history(self) -> list[dict[str, Any]]:
+        """Read the history, oldest first; a line cut off by a crash is left out."""
+        try:
+            lines = (self.models / "history.jsonl").read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            return []
+        return [content for line in lines if (content := _parse_line(line)) is not None]
+
+    def used_labels(self) -> set[str]:
+        """Give every name any version ever had, also those rolled back, held or renamed since."""
+        used: set[str] = set()
+        if self.current is None:  # what was only ever held has no readers
+            return used
+        for version in self.versions():
+            registry = self.read_json(version, "labels.json")
+            used |= {line["cluster_label"] for line in (*registry["labels"], *registry["retired"])}
+        for line in self.history():
+            used |= {line["old"], line["new"]} if line["event"] == "renamed" else set()
+        return used
+
+    def status(self, version: str) -> str:
+        """Tell what became of a version: published, held, promoted or rolled-back."""
+        events = [
+            line["event"]
+            for line in self.history()
+            if line.get("version") == version and line["event"] in {"published", "held", "promoted", "rolled-back"}
+        ]
+        return events[-1] if events else "unknown"
+
+
+def _parse_line(line: str) -> dict[str, Any] | None:
+    try:
+        return dict(json.loads(line))
+    except ValueError:
+        return None
+
+
+def _fsync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
