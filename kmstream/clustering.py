@@ -273,7 +273,7 @@ def start_minibatch(start: SampleFit, *, seed: int) -> "MiniBatchKMeans":
     """Make the estimator whose `partial_fit` the stream goes through.
 
     The start centroids are its first step, each with the weight of the sampled rows it stands for. Without that the
-    first batch would replace them by the means of a handful of rows, and the search would have been for nothing.
+    first batch would replace them by the means of a handful of its rows.
     """
     from sklearn.cluster import MiniBatchKMeans
 
