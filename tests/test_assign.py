@@ -377,7 +377,7 @@ try:
 except OutputError as error:
     print(error, *error.__notes__, sep="\\n")
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-B", "-c", program], capture_output=True, text=True, check=True)
     assert "b.parquet can't be written: File too large" in done.stdout
     assert "Free space" in done.stdout
     assert tree(tmp_path / "assigned") == ["a.parquet"]
@@ -396,7 +396,7 @@ try:
 except OSError as error:
     print(type(error).__name__, error)
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-B", "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("OutputError")
     assert (tmp_path / "CURRENT").read_text() == "old"
     assert tree(tmp_path) == ["CURRENT"]

@@ -552,11 +552,15 @@ def test_an_expected_error_has_its_traceback_with_v(here):
 
 
 def test_a_full_disk_exits_with_1_and_leaves_no_half_file(there, files, blobs):
-    """A process that may not write a file of more than 20 kB, as on a full disk."""
+    """A process that may not write a file of more than 20 kB, as on a full disk (and so no bytecode: Python would leave
+    it cut off for all who come after)."""
     files(there / "data", {"m3.parquet": blobs(20_000, seed=3)})
     before = content(there / "out")
     done = run_process(
-        "score", "--json", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+        "score",
+        "--json",
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)),
     )
     assert_fails(done, 1, "OutputError: ", "m3.parquet can't be written", "Free space")
     assert content(there / "out") == before
