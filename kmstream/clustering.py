@@ -1,4 +1,4 @@
-"""K-means itself: start centroids, the mini-batch stream, the exact pass, the nearest centroid.
+"""K-means itself: the nearest centroid, the exact pass, what is added up by cluster.
 
 Distances are taken in float32 (the matrix product is what costs), sums in float64. Rows are worked on in tiles of
 `TILE_ROWS` counted from the first row of a span, and tiles are added up in order, so no result depends on how the rows
@@ -6,30 +6,24 @@ were batched. Callers hold BLAS and OpenMP to one thread (`engine.single_threade
 product split over threads may round differently.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
 
 from kmstream.config import FeaturesConfig
-from kmstream.errors import TooFewRowsError
 from kmstream.features import TILE_ROWS, Scaling
 from kmstream.summary import ClusterSummary, count_distances
-
-if TYPE_CHECKING:
-    from sklearn.cluster import MiniBatchKMeans
 
 Matrix = NDArray[np.float32]
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
-_SEARCH_ITERATIONS = 100
 _FAR_OFF = 16.0  # scaled units
 _WIDE_APART = 256.0  # scaled units; beyond, squares of the centroids leave float32 no digits for the distances
-_CHECK_EVERY = 64  # mini-batch steps between two looks at whether the centroids still move
 
 
 @dataclass(frozen=True)
@@ -201,122 +195,6 @@ def add_squares(distances: Matrix, keep: NDArray[np.bool_], total: float) -> flo
     return total
 
 
-@dataclass(frozen=True)
-class SampleFit:
-    """Centroids settled on a sample.
-
-    Attributes
-    ----------
-    centroids : ndarray of shape (n_clusters, n_features)
-    rows : ndarray of shape (n_clusters,)
-        Sampled rows of each.
-    inertia : float
-        Of the sample, total.
-    """
-
-    centroids: FloatArray
-    rows: IntArray
-    inertia: float
-
-
-def search_centroids(
-    X: Matrix, n_clusters: int, *, n_init: int, seed: int, apply: Callable[..., Iterable[SampleFit]] = map
-) -> SampleFit:
-    """Search for the best start centroids on the sample: k-means++ and Lloyd, `n_init` times, the lowest inertia wins.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n_sample, n_features)
-    n_clusters, n_init, seed : int
-    apply : callable
-        `map`, or that of a pool of threads; each restart is seeded by itself, so it changes nothing.
-
-    Raises
-    ------
-    TooFewRowsError
-        If the sample has fewer distinct rows than n_clusters.
-
-    References
-    ----------
-    D. Arthur, S. Vassilvitskii (2007), k-means++: the advantages of careful seeding, SODA, 1027-1035.
-    """
-    check_distinct_rows(X, n_clusters)
-    seeds = np.random.SeedSequence(seed).generate_state(n_init)
-    return min(apply(lambda one: _fit_lloyd(X, n_clusters, "k-means++", int(one)), seeds), key=lambda fit: fit.inertia)
-
-
-def polish_centroids(X: Matrix, centroids: FloatArray) -> SampleFit:
-    """Run Lloyd on the sample from given centroids to its fixed point."""
-    return _fit_lloyd(X, len(centroids), centroids.astype(np.float32), 0)
-
-
-def check_distinct_rows(X: Matrix, n_clusters: int) -> None:
-    """Refuse to look for more segments than there are distinct rows.
-
-    Raises
-    ------
-    TooFewRowsError
-    """
-    if len(X) < n_clusters:
-        msg = f"{len(X)} usable rows; expected at least n_clusters={n_clusters}"
-        raise TooFewRowsError(msg)
-    seen: set[bytes] = set()
-    for row in X:  # ends at the first n_clusters distinct rows, almost always at once
-        seen.add((row + 0.0).tobytes())
-        if len(seen) == n_clusters:
-            return
-    msg = f"only {len(seen)} distinct rows among {len(X)} sampled; expected at least n_clusters={n_clusters}"
-    raise TooFewRowsError(msg)
-
-
-def start_minibatch(start: SampleFit, *, seed: int) -> "MiniBatchKMeans":
-    """Make the estimator whose `partial_fit` the stream goes through.
-
-    The start centroids are its first step, each with the weight of the sampled rows it stands for. Without that the
-    first batch would replace them by the means of a handful of its rows.
-    """
-    from sklearn.cluster import MiniBatchKMeans
-
-    centroids = start.centroids.astype(np.float32)
-    # reassignment_ratio=0: the default throws small clusters away at random, at every step.
-    model = MiniBatchKMeans(
-        len(centroids), init=centroids, n_init=1, reassignment_ratio=0.0, compute_labels=False, random_state=seed
-    )
-    return model.partial_fit(centroids, sample_weight=start.rows.astype(np.float32))
-
-
-def stream_minibatches(model: "MiniBatchKMeans", matrices: Iterable[Matrix], *, batch_size: int, tol: float) -> int:
-    """Run `partial_fit` over a stream, in steps of exactly `batch_size` rows.
-
-    Parameters
-    ----------
-    model : MiniBatchKMeans
-        From `start_minibatch`; moved in place.
-    matrices : iterable of ndarray of shape (any, n_features)
-        Cut again across their ends, so their sizes don't matter; the last step takes what is left.
-    tol : float
-        Ends early once no centroid moved farther than this in 64 steps (scaled units).
-
-    Returns
-    -------
-    int
-        Rows used, fewer than all if it ended early.
-
-    References
-    ----------
-    D. Sculley (2010), Web-scale k-means clustering, WWW, 1177-1178.
-    """
-    n_rows, before = 0, model.cluster_centers_.copy()
-    for step, X in enumerate(_exact_batches(matrices, batch_size), start=1):
-        model.partial_fit(X)
-        n_rows += len(X)
-        if step % _CHECK_EVERY == 0:
-            if largest_move(before, model.cluster_centers_) < tol:
-                break
-            before = model.cluster_centers_.copy()
-    return n_rows
-
-
 def move_centroids(centroids: FloatArray, counts: IntArray, sums: FloatArray, sample: Matrix) -> FloatArray:
     """End an exact pass: each centroid becomes the mean of its rows.
 
@@ -346,22 +224,6 @@ def tiles(n_rows: int) -> Iterator[slice]:
     return (slice(start, min(start + TILE_ROWS, n_rows)) for start in range(0, n_rows, TILE_ROWS))
 
 
-def _exact_batches(matrices: Iterable[Matrix], batch_size: int) -> Iterator[Matrix]:
-    held: list[Matrix] = []
-    n_held = 0
-    for matrix in matrices:
-        rest = matrix
-        while n_held + len(rest) >= batch_size:
-            take = batch_size - n_held
-            yield np.concatenate([*held, rest[:take]])
-            held, n_held, rest = [], 0, rest[take:]
-        if len(rest):
-            held.append(rest)
-            n_held += len(rest)
-    if n_held:
-        yield np.concatenate(held)
-
-
 def find_origin(centroids: NDArray[np.floating]) -> Matrix:
     """Find a point to measure from: zero, or amid centroids so far off that float32 would lose their digits."""
     middle = centroids.mean(axis=0)
@@ -388,11 +250,3 @@ def _indicator(cluster_ids: NDArray[np.integer], n_clusters: int) -> scipy.spars
     """Build the (n_clusters, n_rows) matrix whose product with rows is their sum by cluster, in row order."""
     n_rows = len(cluster_ids)
     return scipy.sparse.csc_array((np.ones(n_rows), cluster_ids, np.arange(n_rows + 1)), shape=(n_clusters, n_rows))
-
-
-def _fit_lloyd(X: Matrix, n_clusters: int, init: str | Matrix, seed: int) -> SampleFit:
-    from sklearn.cluster import KMeans
-
-    fit = KMeans(n_clusters, init=init, n_init=1, max_iter=_SEARCH_ITERATIONS, random_state=seed, copy_x=True).fit(X)
-    rows = np.bincount(fit.labels_, minlength=n_clusters)
-    return SampleFit(fit.cluster_centers_.astype(np.float64), rows, float(fit.inertia_))

@@ -15,14 +15,9 @@ from kmstream.clustering import (
     FloatArray,
     IntArray,
     Matrix,
-    SampleFit,
     find_origin,
     largest_move,
     move_centroids,
-    polish_centroids,
-    search_centroids,
-    start_minibatch,
-    stream_minibatches,
     sum_by_cluster,
 )
 from kmstream.config import Config, FeaturesConfig
@@ -30,7 +25,9 @@ from kmstream.dataset import Dataset, Span, locate, read_batches
 from kmstream.engine import count_workers, read_ahead, worker_threads
 from kmstream.errors import TooFewRowsError
 from kmstream.features import Scaling, clip, encode
+from kmstream.minibatch import start_minibatch, stream_minibatches
 from kmstream.run import Run
+from kmstream.search import SampleFit, polish_centroids, search_centroids
 
 FRESH_MUST_GAIN = 0.01  # a fresh search replaces the current centroids only if it lowers the sample's inertia by more
 

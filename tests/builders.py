@@ -1,5 +1,6 @@
 """Small things that many tests need: configurations, scalings, blobs, and the summary of given rows."""
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,9 @@ settings.load_profile("steady")
 
 # The least that a kmstream.toml has to say.
 LEAST_CONFIG = {"name": "shop", "dataset": {"path": "/data/shop"}, "features": {"numeric": ["x"]}}
+
+# Four centroids, far apart.
+CORNERS = np.array([[0.0, 0.0, 0.0], [10.0, 0.0, 0.0], [0.0, 10.0, 0.0], [0.0, 0.0, 10.0]])
 
 
 def make_config(**sections: Any) -> Config:
@@ -72,3 +76,18 @@ def observe_rows(
     return Observed(
         labels, summary, summary.mean * 10.0, np.asarray(bins), None if outliers is None else np.asarray(outliers)
     )
+
+
+def exact_distances(X: Any, centroids: Any) -> np.ndarray[Any, Any]:
+    """From each row to each centroid, in float64, without any shortcut."""
+    return np.linalg.norm(X[:, None, :].astype(np.float64) - centroids, axis=2)
+
+
+def bits_of(found: Any) -> list[bytes]:
+    """Every bit of a dataclass of arrays, to compare."""
+    return [np.asarray(value).tobytes() for value in vars(found).values()]
+
+
+def chunks(borders: list[int]) -> list[slice]:
+    """The slices between borders."""
+    return [slice(a, b) for a, b in itertools.pairwise(borders)]

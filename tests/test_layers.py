@@ -14,7 +14,19 @@ ROOT = Path(__file__).parent.parent
 # A room is kmstream/<room>.py or the folder kmstream/<room>/. Imports point down, or sideways in no circle.
 LAYERS = {
     0: {"errors", "config"},
-    1: {"features", "scaling", "summary", "clustering", "quality", "labels", "drift", "guard", "reasons"},
+    1: {
+        "features",
+        "scaling",
+        "summary",
+        "clustering",
+        "search",
+        "minibatch",
+        "quality",
+        "labels",
+        "drift",
+        "guard",
+        "reasons",
+    },
     2: {"dataset", "assignments", "store", "report", "engine"},
     # The verbs, and what they are made of: one file for each part of a run.
     3: {

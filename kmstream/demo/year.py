@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from kmstream import pipeline
 from kmstream.assignments import explain_write_errors, read_manifest
-from kmstream.clustering import find_nearest, search_centroids
+from kmstream.clustering import find_nearest
 from kmstream.config import load_config
 from kmstream.demo.story import DemoResult, Month, Refit, Segment, describe_customers
 from kmstream.engine import Progress, single_threaded
@@ -22,6 +22,7 @@ from kmstream.errors import ConfigError
 from kmstream.features import encode
 from kmstream.pipeline import SILENT
 from kmstream.results import RefreshResult, ScoreResult
+from kmstream.search import search_centroids
 from kmstream.store import Store
 from kmstream.versions import diff_versions
 
