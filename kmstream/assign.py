@@ -1,8 +1,8 @@
 """The last pass: each row gets its segment and is written beside its record; the same pass counts what drift needs."""
 
 import operator
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -12,13 +12,18 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from kmstream.assignments import Entry, PartitionWriter, write_partition
-from kmstream.clustering import ClusterModel, add_squares, find_nearest, summarise
-from kmstream.dataset import Dataset, Partition, Span, locate, open_parquet, read_batches
-from kmstream.features import clip, count_bins, encode
+from kmstream.assignments import Entry, merge_entries
+from kmstream.clustering import ClusterModel, Nearest, add_rows, add_squares, assign_rows, find_nearest
+from kmstream.dataset import SPAN_ROWS, Span, read_batches
+from kmstream.features import Rows, clip
+from kmstream.matrices import Matrices
+from kmstream.outputs import CLUSTER_SCHEMA, Output, OutputPlan, make_cluster_columns, open_output
 from kmstream.run import Run
-from kmstream.summary import ClusterSummary
+from kmstream.summary import ClusterSummary, Counts, DeviationSums
+from kmstream.truth import TruthCounts
+from kmstream.value_counts import ValueCounts
 
+FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 
@@ -28,45 +33,52 @@ class Assigned:
 
     Attributes
     ----------
-    summary : ClusterSummary
+    deviations : DeviationSums
         Of the rows that were assigned, by cluster_id.
-    bins : ndarray of shape (n_numeric, n_bins + 1)
-        Rows per bin of feature drift; the last column counts missing values.
+    values : ValueCounts
+        Of all rows.
+    counts : ndarray of shape (n_clusters,)
+        Rows of each cluster, whatever their weights.
     outliers : ndarray of shape (n_clusters,)
         Rows farther than the reference's 99 % distance of their segment.
     migration : ndarray of shape (n_current, n_clusters)
         Rows by cluster under the current model and under this one; no rows of the first where there is none.
     fit_sse, current_sse : float
         Sum of squared distances as the fit counts them (clipped, if so configured), under this and the current model.
-    skipped, unseen : Counter of str
-        Rows without a segment by reason; rows with an unknown category by feature.
+    truth : TruthCounts
+        Rows by true class and cluster, where there are true classes.
     entries : dict of str to Entry
         The manifest's line of each partition.
     """
 
-    summary: ClusterSummary
-    bins: IntArray
-    outliers: IntArray
-    migration: IntArray
+    deviations: DeviationSums
+    values: ValueCounts
+    counts: IntArray
+    outliers: Counts
+    migration: Counts
     fit_sse: float
     current_sse: float
-    skipped: Counter[str]
-    unseen: Counter[str]
+    truth: TruthCounts
     entries: dict[str, Entry] = field(default_factory=dict)
 
     def merge(self, other: Self) -> Self:
         """Join what two consecutive runs of rows left behind."""
         return type(self)(
-            self.summary.merge(other.summary),
-            self.bins + other.bins,
+            self.deviations.merge(other.deviations),
+            self.values.merge(other.values),
+            self.counts + other.counts,
             self.outliers + other.outliers,
             self.migration + other.migration,
             self.fit_sse + other.fit_sse,
             self.current_sse + other.current_sse,
-            self.skipped + other.skipped,
-            self.unseen + other.unseen,
-            self.entries | other.entries,
+            self.truth.merge(other.truth),
+            merge_entries(self.entries, other.entries),
         )
+
+    @property
+    def summary(self) -> ClusterSummary:
+        """Of the rows that were assigned, by cluster_id, in scaled units."""
+        return self.deviations.summary
 
 
 @dataclass(frozen=True)
@@ -75,104 +87,193 @@ class AssignJob:
 
     Attributes
     ----------
+    matrices : Matrices
+        The rows to assign, in the space of the model.
     outlier_distances : ndarray of shape (n_clusters,)
         The reference's 99 % distance per cluster; inf where there is none.
     current : ClusterModel, optional
         The model that rows migrate from.
-    columns : sequence of str, optional
-        Columns to carry into the output; all by default.
+    truth : str, optional
+        Column of the true classes, where the clusters are to be compared with them.
     """
 
     model: ClusterModel
-    dataset: Dataset
-    chunk_rows: int
-    folder: Path
-    metadata: dict[str, str]
+    matrices: Matrices
+    output: OutputPlan
     outlier_distances: NDArray[np.float64]
     current: ClusterModel | None
-    columns: Sequence[str] | None
+    truth: str | None = None
 
     @classmethod
     def of(
         cls,
         run: Run,
+        matrices: Matrices,
         model: ClusterModel,
         folder: Path,
         version: str,
         outlier_distances: NDArray[np.float64],
         current: ClusterModel | None = None,
+        truth: str | None = None,
     ) -> Self:
         """Make the job of a run: every row of its dataset under this model, written below a folder."""
         columns = None if run.config.output.columns == "all" else run.config.output.columns
         metadata = {"kmstream.version": version, "kmstream.name": run.config.name}
-        return cls(model, run.dataset, run.chunk_rows, folder, metadata, outlier_distances, current, columns)
+        output = OutputPlan(run.dataset, folder, run.chunk_rows, columns, metadata)
+        return cls(model, matrices, output, outlier_distances, current, truth)
 
     def nothing(self) -> Assigned:
         """Give the result for no rows."""
-        n_clusters, n_features = self.model.centroids.shape
-        n_current = len(self.current.centroids) if self.current else 0
-        bins = np.zeros((len(self.model.scaling.edges), self.model.scaling.edges.shape[1] + 2), dtype=np.int64)
-        none = np.zeros(n_clusters, dtype=np.int64)
-        table = np.zeros((n_current, n_clusters), dtype=np.int64)
-        return Assigned(ClusterSummary.empty(n_clusters, n_features), bins, none, table, 0.0, 0.0, Counter(), Counter())
+        n_clusters, n_current = len(self.model.centroids), len(self.current.centroids) if self.current else 0
+        kind = self.matrices.kind
+        return Assigned(
+            DeviationSums.empty(self.model.centroids, kind),
+            ValueCounts.empty(self.model.scaling, kind),
+            np.zeros(n_clusters, np.int64),
+            np.zeros(n_clusters, kind),
+            np.zeros((n_current, n_clusters), kind),
+            0.0,
+            0.0,
+            TruthCounts({}),
+        )
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """A span, and whether it is all there is of its partition."""
+
+    span: Span
+    alone: bool
+
+    @property
+    def rows(self) -> int:
+        return self.span.rows
+
+
+@dataclass(frozen=True)
+class _AssignedPiece:
+    """What comes of a span; its cluster columns only where they have not been written yet."""
+
+    span: Span
+    assigned: Assigned
+    columns: pa.Table | None
 
 
 def assign_dataset(run: Run, job: AssignJob) -> Assigned:
-    """Assign every row of the run's dataset and write it out, one file per partition."""
-    return run.fold("assign", partial(_assign_partition, job), run.dataset.partitions, job.nothing(), Assigned.merge)
+    """Assign every row of the run's dataset and write it out, one file per partition.
+
+    A partition of one span is written by the worker that assigns it. The spans of a larger one are assigned by all
+    workers, and written here, in order.
+    """
+    pieces = [
+        _Piece(span, alone=partition.rows <= SPAN_ROWS)
+        for partition in run.dataset.partitions
+        for span in partition.spans or [Span(partition, 0, 0)]
+    ]
+    with _joining(job) as join:
+        return run.fold("assign", partial(_assign_piece, job), pieces, job.nothing(), join)
 
 
-def _assign_partition(job: AssignJob, partition: Partition) -> Assigned:
-    total, span = job.nothing(), Span(partition, 0, partition.rows)
-    models = (job.model, job.current) if job.current else (job.model,)
-    needed = dict.fromkeys([*(name for model in models for name in model.features.columns), *(job.columns or ())])
-    with (
-        open_parquet(job.dataset.filesystem, partition.uri) as source,
-        write_partition(job.folder / partition.path, source, job.columns, job.model.labels, job.metadata) as output,
-    ):
-        for first_row, batch in read_batches(
-            job.dataset, span, job.chunk_rows, list(needed), whole=job.columns is None
-        ):
-            with locate(partition, first_row, batch.num_rows):
-                total = _assign_batch(job, batch, output, total)
-    rows = {label: int(n) for label, n in zip(job.model.labels, total.summary.rows, strict=True)}
-    entry = Entry(partition.fingerprint, partition.rows, partition.path, rows, dict(total.skipped), dict(total.unseen))
-    return replace(total, entries={partition.path: entry})
+@contextmanager
+def _joining(job: AssignJob) -> Iterator[Callable[[Assigned, _AssignedPiece], Assigned]]:
+    with ExitStack() as open_file:
+        output: Output | None = None
+
+        def join(total: Assigned, piece: _AssignedPiece) -> Assigned:
+            nonlocal output
+            if piece.columns is None:
+                return total.merge(piece.assigned)
+            span = piece.span
+            if span.first_row == 0:
+                output = open_file.enter_context(open_output(job.output, span.partition))
+            if output is None:
+                msg = f"span {span.first_row} of {span.partition.path} came before the first"
+                raise RuntimeError(msg)
+            output.write(span, piece.columns)
+            if span.first_row + span.rows == span.partition.rows:
+                open_file.close()
+            return total.merge(_with_entry(job, piece.assigned, span, output.rewritten))
+
+        yield join
 
 
-def _assign_batch(job: AssignJob, batch: pa.Table, output: PartitionWriter, total: Assigned) -> Assigned:
-    model, current = job.model, job.current
-    encoded = encode(batch, model.features, model.scaling)
-    keep, nearest = encoded.keep, find_nearest(encoded.X, model.centroids)
-    output.write(batch, nearest, keep)
-    ids = nearest.cluster_ids[keep]
-    outside = nearest.distances[keep] > job.outlier_distances[ids]
-    migration, fit_sse, current_sse = total.migration, total.fit_sse, total.current_sse
-    if current is not None:
-        there = encoded if current.scaling is model.scaling else encode(batch, current.features, current.scaling)
-        before, both = find_nearest(there.X, current.centroids), keep & there.keep
-        flat = before.cluster_ids[both] * np.int64(len(model.centroids)) + nearest.cluster_ids[both]
-        migration = migration + np.bincount(flat, minlength=migration.size).reshape(migration.shape)
-        if model.features.clip:
-            clipped, there_clipped = clip(encoded.X.copy(), model.features), clip(there.X.copy(), model.features)
-            fit_sse = add_squares(find_nearest(clipped, model.centroids).distances, both, fit_sse)
-            current_sse = add_squares(find_nearest(there_clipped, current.centroids).distances, both, current_sse)
-        else:
-            fit_sse = add_squares(nearest.distances, both, fit_sse)
-            current_sse = add_squares(before.distances, both, current_sse)
-    return Assigned(
-        summarise(encoded.X, keep, nearest, model.centroids, total.summary),
-        total.bins + count_bins(encoded.numeric, model.scaling.edges),
-        total.outliers + np.bincount(ids[outside], minlength=len(model.centroids)),
-        migration,
-        fit_sse,
-        current_sse,
-        total.skipped + Counter(encoded.skipped),
-        total.unseen + Counter(encoded.unseen),
+def _assign_piece(job: AssignJob, piece: _Piece) -> _AssignedPiece:
+    span = piece.span
+    assigned, columns = _assign_span(job, span)
+    if not piece.alone:
+        return _AssignedPiece(span, assigned, columns)
+    with open_output(job.output, span.partition) as output:
+        output.write(span, columns)
+    return _AssignedPiece(span, _with_entry(job, assigned, span, output.rewritten), None)
+
+
+def _with_entry(job: AssignJob, assigned: Assigned, span: Span, rewritten: str) -> Assigned:
+    partition, values = span.partition, assigned.values
+    rows = dict(zip(job.model.labels, assigned.counts.tolist(), strict=True))
+    entry = Entry(
+        partition.fingerprint, span.rows, partition.path, rows, dict(values.skipped), dict(values.unseen), rewritten
+    )
+    return replace(assigned, entries={partition.path: entry})
+
+
+def _assign_span(job: AssignJob, span: Span) -> tuple[Assigned, pa.Table]:
+    model, total, columns = job.model, job.nothing(), [CLUSTER_SCHEMA.empty_table()]
+    labels = pa.array(model.labels, pa.string())
+    current, classes = _read_current(job, span), _read_classes(job, span)
+    for rows, values in job.matrices.read_counted(span):
+        nearest, deviations = assign_rows(rows, total.deviations)
+        ids = nearest.cluster_ids
+        outside = rows.keep & (nearest.distances > job.outlier_distances[ids])
+        total = replace(
+            total,
+            deviations=deviations,
+            values=values,
+            counts=total.counts + np.bincount(ids[rows.keep], minlength=len(model.centroids)),
+            outliers=add_rows(total.outliers, ids, rows.weights, outside),
+        )
+        if job.current is not None:
+            there = rows if current is None else next(current)
+            total = _compare_with_current(model, job.current, rows, there, nearest, total)
+        if classes is not None:
+            total = replace(total, truth=total.truth.add(next(classes), ids, rows.keep, len(model.centroids)))
+        columns.append(make_cluster_columns(nearest, rows.keep, labels))
+    return total, pa.concat_tables(columns)
+
+
+def _read_current(job: AssignJob, span: Span) -> Iterator[Rows] | None:
+    """Read the same rows in the space of the current model; None where that is the same space."""
+    current = job.current
+    if current is None or current.scaling is job.model.scaling:
+        return None
+    return replace(job.matrices, features=current.features, scaling=current.scaling, scratch=None).read(span)
+
+
+def _read_classes(job: AssignJob, span: Span) -> Iterator[pa.ChunkedArray] | None:
+    if job.truth is None:
+        return None
+    batches = read_batches(job.output.dataset, span, job.output.chunk_rows, [job.truth])
+    return (batch.column(0) for _, batch in batches)
+
+
+def _compare_with_current(
+    model: ClusterModel, current: ClusterModel, rows: Rows, there: Rows, nearest: Nearest, total: Assigned
+) -> Assigned:
+    before, after = find_nearest(there.X, current.centroids), nearest
+    both = Rows(rows.X, rows.keep & there.keep, rows.weights)
+    flat = before.cluster_ids * np.int64(len(model.centroids)) + nearest.cluster_ids
+    migration = add_rows(total.migration.ravel(), flat, rows.weights, both.keep).reshape(total.migration.shape)
+    if model.features.clip:
+        after = find_nearest(clip(rows, model.features).X, model.centroids)
+        before = find_nearest(clip(there, model.features).X, current.centroids)
+    return replace(
+        total,
+        migration=migration,
+        fit_sse=add_squares(after.distances, both, total.fit_sse),
+        current_sse=add_squares(before.distances, both, total.current_sse),
     )
 
 
-def count_migration(run: Run, before: ClusterModel, after: ClusterModel) -> IntArray:
+def count_migration(run: Run, before: ClusterModel, after: ClusterModel) -> Counts:
     """Count rows by old and new cluster without writing: names go on by overlap where the features have changed.
 
     Parameters
@@ -186,20 +287,29 @@ def count_migration(run: Run, before: ClusterModel, after: ClusterModel) -> IntA
     ndarray of shape (n_before, n_after)
         Over the rows that both models can assign.
     """
-    nothing = np.zeros((len(before.centroids), len(after.centroids)), dtype=np.int64)
-    function = partial(_count_span, run.dataset, run.chunk_rows, before, after)
-    return run.fold("overlap", function, run.dataset.spans, nothing, operator.add)
+    cells = np.zeros(len(before.centroids) * len(after.centroids), np.float64 if run.weighting else np.int64)
+    one, other = (
+        Matrices(
+            model.features.model_copy(update={"on_missing": "skip"}),
+            model.scaling,
+            run.dataset,
+            run.chunk_rows,
+            run.weighting,
+        )
+        for model in (before, after)
+    )
+    function = partial(_count_span, one, other, before.centroids, after.centroids, cells)
+    total = run.fold("overlap", function, run.dataset.spans, cells, operator.add)
+    return np.asarray(total.reshape(len(before.centroids), len(after.centroids)))
 
 
-def _count_span(dataset: Dataset, chunk_rows: int, before: ClusterModel, after: ClusterModel, span: Span) -> IntArray:
-    columns = list(dict.fromkeys([*before.features.columns, *after.features.columns]))
-    total = np.zeros((len(before.centroids), len(after.centroids)), dtype=np.int64)
-    for _, batch in read_batches(dataset, span, chunk_rows, columns):
-        ids, keep = [], np.ones(batch.num_rows, dtype=np.bool_)
-        for model in (before, after):
-            encoded = encode(batch, model.features.model_copy(update={"on_missing": "skip"}), model.scaling)
-            ids.append(find_nearest(encoded.X, model.centroids).cluster_ids)
-            keep &= encoded.keep
-        flat = ids[0][keep] * np.int64(total.shape[1]) + ids[1][keep]
-        total += np.bincount(flat, minlength=total.size).reshape(total.shape)
+def _count_span(
+    one: Matrices, other: Matrices, before: FloatArray, after: FloatArray, nothing: Counts, span: Span
+) -> Counts:
+    total = nothing
+    for there, here in zip(one.read(span), other.read(span), strict=True):
+        flat = (
+            find_nearest(there.X, before).cluster_ids * np.int64(len(after)) + find_nearest(here.X, after).cluster_ids
+        )
+        total = add_rows(total, flat, here.weights, there.keep & here.keep)
     return total

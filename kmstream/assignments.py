@@ -1,4 +1,4 @@
-"""Rows with their cluster columns on disk: one file per partition, a manifest, a mark of completeness.
+"""The folder of a version's assignments: which partitions it holds, whether it is complete, what is removed.
 
 A file is written under a temporary name beside its place and renamed, so what has the right name is whole. The manifest
 is replaced after the files; what it does not list has not been assigned.
@@ -8,17 +8,13 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from kmstream.clustering import Nearest
-from kmstream.dataset import CLUSTER_COLUMNS, Dataset, Partition, split_glob
+from kmstream.dataset import Dataset, Partition, split_glob
 from kmstream.errors import ConfigError, OutputError
 
 MANIFEST, SUCCESS = "_manifest.json", "_SUCCESS"
@@ -28,7 +24,8 @@ MANIFEST, SUCCESS = "_manifest.json", "_SUCCESS"
 class Entry:
     """What the manifest holds of one assigned partition.
 
-    `skipped` are rows without a segment by reason, `unseen` those with a category unknown at the baseline by feature.
+    `skipped` are rows without a segment by reason, `unseen` those with a category unknown at the baseline by feature;
+    `rewritten` says why the columns could not be appended to a copy of the file, and is empty where they were.
     """
 
     fingerprint: str
@@ -37,98 +34,26 @@ class Entry:
     rows_per_cluster: dict[str, int]
     skipped: dict[str, int]
     unseen: dict[str, int] = field(default_factory=dict)
+    rewritten: str = ""
 
 
-class PartitionWriter:
-    """Writes the rows of one partition, in order, each with its cluster columns; make one with `write_partition`."""
-
-    def __init__(
-        self,
-        path: Path,
-        writer: pq.ParquetWriter,
-        schema: pa.Schema,
-        columns: Sequence[str] | None,
-        labels: Sequence[str],
-    ) -> None:
-        self._path, self._writer, self._schema, self._columns = path, writer, schema, columns
-        self._labels = pa.array(labels, pa.string())
-
-    def write(self, batch: pa.Table, nearest: Nearest, keep: np.ndarray) -> None:
-        """Append a batch; rows that are not kept get nulls."""
-        unassigned = ~keep
-        ids = pa.array(nearest.cluster_ids, pa.int32(), mask=unassigned)
-        columns = [
-            ids,
-            pa.DictionaryArray.from_arrays(ids, self._labels),
-            pa.array(nearest.distances, pa.float32(), mask=unassigned),
-            pa.array(nearest.margins, pa.float32(), mask=unassigned | np.isinf(nearest.margins)),
-        ]
-        if self._columns is None:
-            carried = batch.columns[: len(self._schema) - len(CLUSTER_COLUMNS)]
-        else:
-            carried = [batch.column(name) for name in self._columns]
-        with explain_write_errors(self._path):
-            self._writer.write_table(pa.Table.from_arrays([*carried, *columns], schema=self._schema))
+def merge_entries(one: Mapping[str, Entry], other: Mapping[str, Entry]) -> dict[str, Entry]:
+    """Join the entries of different partitions; those of two parts of one add up."""
+    merged = dict(one)
+    for path, entry in other.items():
+        before = merged.get(path)
+        merged[path] = entry if before is None else _add_entries(before, entry)
+    return merged
 
 
-@contextmanager
-def write_partition(
-    path: Path,
-    source: pq.ParquetFile,
-    columns: Sequence[str] | None,
-    labels: Sequence[str],
-    metadata: Mapping[str, str],
-) -> Iterator[PartitionWriter]:
-    """Open the output of one partition; it appears under its name when the block ends without an error.
-
-    Parameters
-    ----------
-    path : Path
-    source : pyarrow.parquet.ParquetFile
-        The input: its schema, key-value metadata and codecs are kept.
-    columns : sequence of str, optional
-        Columns to carry; all by default.
-    labels : sequence of str
-        cluster_label by cluster_id.
-    metadata : mapping of str to str
-        Added to the key-value metadata.
-
-    Raises
-    ------
-    OutputError
-        If the file can't be written; nothing is left of it then.
-    """
-    schema = output_schema(source.schema_arrow, columns, metadata)
-    temporary = path.with_name(f".{path.name}.tmp")
-    with explain_write_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        writer = pq.ParquetWriter(temporary, schema, **_codecs(source, schema))
-    try:
-        yield PartitionWriter(path, writer, schema, columns, labels)
-        with explain_write_errors(path):
-            writer.close()
-            temporary.replace(path)
-    finally:
-        with suppress(OSError):  # only after an error, which is on its way already
-            writer.close()
-        temporary.unlink(missing_ok=True)
-
-
-def output_schema(schema: pa.Schema, columns: Sequence[str] | None, metadata: Mapping[str, str]) -> pa.Schema:
-    """Give the schema of an output file: the carried columns, then the cluster columns.
-
-    The file has been checked to hold the carried columns, and none with the name of a cluster column.
-    """
-    names = schema.names if columns is None else list(columns)
-    added = [
-        pa.field("cluster_id", pa.int32()),
-        pa.field("cluster_label", pa.dictionary(pa.int32(), pa.string())),
-        pa.field("cluster_distance", pa.float32()),
-        pa.field("cluster_margin", pa.float32()),
-    ]
-    carried = list(schema) if columns is None else [schema.field(name) for name in names]
-    keys = (schema.metadata or {}) | {key.encode(): value.encode() for key, value in metadata.items()}
-    return pa.schema([*carried, *added], metadata=keys)
+def _add_entries(one: Entry, other: Entry) -> Entry:
+    return replace(
+        one,
+        rows=one.rows + other.rows,
+        rows_per_cluster={label: n + other.rows_per_cluster[label] for label, n in one.rows_per_cluster.items()},
+        skipped=dict(Counter(one.skipped) + Counter(other.skipped)),
+        unseen=dict(Counter(one.unseen) + Counter(other.unseen)),
+    )
 
 
 @contextmanager
@@ -269,23 +194,3 @@ def refuse_overlap(dataset_path: str, output: Path) -> None:
             error = ConfigError(f"output.path {output} lies inside dataset.path {dataset_path}")
             error.add_note("The next run would read its own output; choose a folder outside.")
             raise error
-
-
-def _codecs(source: pq.ParquetFile, schema: pa.Schema) -> dict[str, object]:
-    """Keep each column's codec; a dictionary only where the input has one and values are not floating point."""
-    metadata = source.metadata
-    carried = set(schema.names[: -len(CLUSTER_COLUMNS)])
-    codecs, dictionaries = {}, ["cluster_label"]
-    if metadata.num_row_groups:
-        group = metadata.row_group(0)
-        for column in map(group.column, range(group.num_columns)):
-            if column.path_in_schema.partition(".")[0] in carried or column.path_in_schema in carried:
-                codecs[column.path_in_schema] = "NONE" if column.compression == "UNCOMPRESSED" else column.compression
-                if column.has_dictionary_page and column.physical_type not in {"FLOAT", "DOUBLE"}:
-                    dictionaries.append(column.path_in_schema)
-    usual = max(set(codecs.values()), key=list(codecs.values()).count, default="SNAPPY")
-    codecs |= dict.fromkeys(CLUSTER_COLUMNS, usual)
-    writable = {
-        name: codec for name, codec in codecs.items() if codec in {"NONE", "SNAPPY", "GZIP", "BROTLI", "LZ4", "ZSTD"}
-    }
-    return {"compression": writable or "SNAPPY", "use_dictionary": dictionaries}

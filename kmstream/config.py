@@ -93,6 +93,7 @@ class DatasetConfig(Section):
     """Where the rows are."""
 
     path: str = Field(description="file, directory, glob, or URI", min_length=1)
+    time: str = Field(default="", description="column or hive key(s), as year/month, that tells how old a row is")
 
 
 class FeaturesConfig(Section):
@@ -104,6 +105,7 @@ class FeaturesConfig(Section):
     scaling: Literal["standard", "minmax", "robust", "none"] = "standard"
     on_missing: Literal["error", "skip", "mean", "median"] = "error"
     clip: float = Field(default=0.0, ge=0.0, description="0 = off; else |scaled value| <= clip while fitting")
+    weight: str = Field(default="", description="column that says how many rows a row counts for")
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -139,6 +141,7 @@ class ModelConfig(Section):
     tol: float = Field(default=1e-4, ge=0.0, description="largest centroid move, in scaled units, that counts as none")
     random_state: int = Field(default=0, ge=0, le=2**32 - 1)
     min_cluster_share: float = Field(default=0.001, ge=0.0, le=1.0)
+    half_life: Duration = Field(default=timedelta(), description="0 = off; else the age at which a row counts half")
 
     @model_validator(mode="after")
     def _check_sizes(self) -> Self:
@@ -232,6 +235,7 @@ class EngineConfig(Section):
 
     workers: int = Field(default=0, ge=0, description="0 = all cores")
     memory_limit: ByteSize = 1024**3
+    scratch_limit: Annotated[int, BeforeValidator(parse_bytes), Field(ge=0, lt=2**63)] = 16 * 1024**3
     dask_address: str = Field(default="", pattern=r"^$|^[a-z+]+://\S+:\d+$")
 
 
@@ -262,6 +266,13 @@ class Config(Section):
     retrain: RetrainConfig = RetrainConfig()
     engine: EngineConfig = EngineConfig()
     tracking: TrackingConfig = TrackingConfig()
+
+    @model_validator(mode="after")
+    def _check_forgetting(self) -> Self:
+        if self.model.half_life and not self.dataset.time:
+            msg = "model.half_life needs dataset.time, the column or hive key that tells how old a row is"
+            raise ValueError(msg)
+        return self
 
     @field_validator("name", mode="before")
     @classmethod
@@ -364,7 +375,7 @@ def _explain(cause: ValidationError) -> str:
         said = first["msg"].removeprefix("Value error, ")
         observed = first["input"]
         shown = "" if isinstance(observed, dict) or said.startswith(repr(observed)) else f"={observed!r}"
-        text = f"{where}{shown}: {said[0].lower()}{said[1:]}"
+        text = f"{where}{shown}: {said[0].lower()}{said[1:]}" if where else said
     more = len(errors) - 1
     return text + (f" (and {more} more)" if more else "")
 

@@ -18,7 +18,7 @@ from kmstream.reasons import Reason, find_reasons, worst
 from kmstream.summary import ClusterSummary
 
 FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
+Counts = NDArray[Any]  # int64, or float64 where rows have weights
 
 OUTLIER_QUANTILE = 0.99
 KEPT_OVERLAP = 0.7  # a segment that keeps less of its old rows goes on under its name, but is flagged
@@ -48,8 +48,8 @@ class Observed:
     labels: tuple[str, ...]
     summary: ClusterSummary
     original: FloatArray
-    bins: IntArray
-    outliers: IntArray | None = None
+    bins: Counts
+    outliers: Counts | None = None
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def compare(
         float(np.abs(c.shares - r.shares).max()),
         max(shifts, default=None),
         _ratio(c.sse.sum(), c.rows.sum(), r.sse.sum(), r.rows.sum()),
-        None if c.outliers is None else float(c.outliers.sum() / max(c.rows.sum(), 1)),
+        None if c.outliers is None else float(c.outliers.sum() / (c.rows.sum() or 1)),
         max((f["psi"] for f in features), default=0.0),
     )
     totals: dict[str, Any] = dict(zip(_TOTALS, values, strict=True))
@@ -121,7 +121,7 @@ def compare(
 
 def add_migration(
     report: DriftReport,
-    migration: IntArray,
+    migration: Counts,
     labels_from: Sequence[str],
     labels_to: Sequence[str],
     status: Mapping[str, str],
@@ -193,12 +193,12 @@ class _Aligned:
     """One side with its clusters in the order of the labels of both; zero rows where it has none."""
 
     labels: Sequence[str]
-    rows: IntArray
+    rows: Counts
     shares: FloatArray
     mean: FloatArray
     original: FloatArray
     sse: FloatArray
-    outliers: IntArray | None
+    outliers: Counts | None
     sd: FloatArray
 
 
@@ -219,12 +219,12 @@ def _align(side: Observed, labels: Sequence[str]) -> _Aligned:
         pick(side.original),
         pick(summary.sse),
         None if side.outliers is None else pick(side.outliers),
-        np.sqrt(spread / max(summary.n_rows, 1)),
+        np.sqrt(spread / (summary.n_rows or 1)),
     )
 
 
 def _compare_segment(r: _Aligned, c: _Aligned, i: int, feature_names: Sequence[str]) -> dict[str, Any]:
-    n_r, n_c = int(r.rows[i]), int(c.rows[i])
+    n_r, n_c = r.rows[i].item(), c.rows[i].item()
     segment: dict[str, Any] = {
         "cluster_label": r.labels[i],
         "status": "kept",
@@ -274,7 +274,7 @@ def _compare_features(
     mix = (c.shares - r.shares) @ mean_r
     within = c.shares @ (mean_c - mean_r)
     mean_from, mean_to = r.shares @ mean_r, c.shares @ mean_c
-    n_r, n_c = int(r.rows.sum()), int(c.rows.sum())
+    n_r, n_c = r.rows.sum().item(), c.rows.sum().item()
     features = []
     for j, name in enumerate(feature_names):
         if j < len(current.bins):

@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 
 from kmstream.config import FeaturesConfig
 from kmstream.errors import InvalidFeatureError
+from kmstream.weights import Weighting, find_weights
 
 FloatArray = NDArray[np.float64]
 TILE_ROWS = 4096  # rows scaled, measured and summed at once: fits the cache, and fixes the order of every sum
 MAX_CATEGORIES = 100
+_SCALED_AT_ONCE = 1 << 14  # rows
 _FARTHEST = 1e15  # scaled units; the square of what lies beyond would not be a float32
 
 
@@ -50,27 +52,56 @@ class Scaling:
 
 
 @dataclass(frozen=True)
-class Encoded:
-    """One batch as a matrix.
+class Rows:
+    """Rows as K-means sees them.
 
     Attributes
     ----------
     X : ndarray of shape (n_rows, n_features), float32
-        Scaled units; all zeros in rows that are not kept.
+        Scaled units; finite also in rows that are not kept.
     keep : ndarray of shape (n_rows,), bool
         False for a row that can't be assigned.
+    weights : ndarray of shape (n_rows,), float64, or None
+        How many rows each counts for; None where each counts once.
+    """
+
+    X: NDArray[np.float32]
+    keep: NDArray[np.bool_]
+    weights: FloatArray | None = None
+
+    def select(self, tile: slice) -> tuple[NDArray[np.bool_] | None, FloatArray | None]:
+        """Give which rows of a tile are kept (None: all of them), and the weights of those."""
+        kept = self.keep[tile]
+        if kept.all():
+            return None, None if self.weights is None else self.weights[tile]
+        return kept, None if self.weights is None else self.weights[tile][kept]
+
+    def kept(self) -> "Rows":
+        """Give the rows that are kept, and no others."""
+        if self.keep.all():
+            return self
+        weights = None if self.weights is None else self.weights[self.keep]
+        return Rows(self.X[self.keep], self.keep[self.keep], weights)
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One batch, ready to be clustered.
+
+    Attributes
+    ----------
+    rows : Rows
     skipped : dict of str to int
         Rows not kept by reason; the first reason of a row counts, so they add up.
-    numeric : ndarray of shape (n_numeric, n_rows), float64
+    numeric : tuple of ndarray of shape (n_rows,), float64
         The numeric features before scaling, after log1p; NaN where missing.
     unseen : dict of str to int
         Rows per categorical feature with a value unknown at the baseline.
     """
 
-    X: NDArray[np.float32]
-    keep: NDArray[np.bool_]
+    rows: Rows
     skipped: dict[str, int]
-    numeric: FloatArray
+    numeric: tuple[FloatArray, ...]
     unseen: dict[str, int]
 
 
@@ -111,15 +142,15 @@ class FeatureValues:
 
     Attributes
     ----------
-    numeric : ndarray of shape (n_numeric, n_rows)
-        After log1p; NaN where the value can't be used.
+    numeric : tuple of ndarray of shape (n_rows,), float64
+        After log1p; NaN where the value can't be used. Not to be written to: it may be the file's own buffer.
     texts : dict of str to pyarrow.Array
         Categorical features as strings, null where missing.
     unusable : dict of str to ndarray of shape (n_rows,)
         Per reason ("monetary: missing") the rows it holds for; only reasons that occur.
     """
 
-    numeric: FloatArray
+    numeric: tuple[FloatArray, ...]
     texts: dict[str, pa.Array]
     unusable: dict[str, NDArray[np.bool_]]
 
@@ -133,26 +164,28 @@ def take_values(batch: pa.Table, features: FeaturesConfig) -> FeatureValues:
         Holds every feature column, in a type that `is_numeric` or `is_categorical` accepts.
     features : FeaturesConfig
     """
-    numeric = np.empty((len(features.numeric), batch.num_rows))
+    numeric: list[FloatArray] = []
     texts: dict[str, pa.Array] = {}
     unusable: dict[str, NDArray[np.bool_]] = {}
-    for row, name in zip(numeric, features.numeric, strict=True):
-        row[:] = to_float64(batch.column(name))
-        finite = np.isfinite(row)
-        if not finite.all():
-            unusable[f"{name}: missing"] = ~finite
-            row[~finite] = np.nan
+    for name in features.numeric:
+        values = to_float64(batch.column(name))
+        if not np.isfinite(np.vdot(values, values)):  # the cheap look; squares of huge values may overflow
+            finite = np.isfinite(values)
+            if not finite.all():
+                unusable[f"{name}: missing"] = ~finite
+                values = np.where(finite, values, np.nan)
         if name in features.log1p:
-            undefined = row <= -1.0
+            undefined = values <= -1.0
             if undefined.any():
                 unusable[f"{name}: log1p of a value <= -1"] = undefined
-                row[undefined] = np.nan
-            np.log1p(row, out=row)
+                values = np.where(undefined, np.nan, values)
+            values = np.log1p(values)
+        numeric.append(values)
     for name in features.categorical:
         texts[name] = to_strings(batch.column(name))
         if texts[name].null_count:
             unusable[f"{name}: missing"] = np.asarray(texts[name].is_null())
-    return FeatureValues(numeric, texts, unusable)
+    return FeatureValues(tuple(numeric), texts, unusable)
 
 
 def take_columns(batch: pa.Table, features: FeaturesConfig, rows: NDArray[np.int64]) -> pa.Table:
@@ -162,7 +195,20 @@ def take_columns(batch: pa.Table, features: FeaturesConfig, rows: NDArray[np.int
     return pa.table(numeric | {name: to_strings(chosen.column(name)) for name in features.categorical})
 
 
-def encode(batch: pa.Table, features: FeaturesConfig, scaling: Scaling) -> Encoded:
+def take_weights(batch: pa.Table, features: FeaturesConfig, weighting: Weighting | None) -> FloatArray | None:
+    """Take how many rows each row counts for; None where each counts once.
+
+    A row without a weight is an error under `on_missing = "error"`; else it is assigned, and counts nothing.
+    """
+    if weighting is None:
+        return None
+    weights, unusable = find_weights(batch, weighting)
+    if features.on_missing == "error":
+        apply_missing_policy(unusable, batch.num_rows, features)
+    return weights
+
+
+def encode(batch: pa.Table, features: FeaturesConfig, scaling: Scaling, weighting: Weighting | None = None) -> Encoded:
     """Turn a batch of rows into a matrix in scaled units; files and single records go the same way.
 
     Parameters
@@ -171,23 +217,21 @@ def encode(batch: pa.Table, features: FeaturesConfig, scaling: Scaling) -> Encod
         Holds every feature column.
     features : FeaturesConfig
     scaling : Scaling
+    weighting : Weighting, optional
+        How many rows each counts for; once each by default.
 
     Raises
     ------
     InvalidFeatureError
-        Under `on_missing = "error"`, if a value is missing or has no log1p. Its `first_row` is the row in the batch.
+        Under `on_missing = "error"`, if a value is missing or has no log1p, and whenever a weight can't be used. Its
+        `first_row` is the row in the batch.
     """
     n_rows, n_numeric = batch.num_rows, len(features.numeric)
     values = take_values(batch, features)
+    weights = take_weights(batch, features, weighting)
     keep, skipped = apply_missing_policy(values.unusable, n_rows, features)
-    numeric = values.numeric
-    if values.unusable:
-        numeric = np.where(np.isnan(numeric), scaling.fill[:, None], numeric)
     X = np.zeros((n_rows, scaling.n_features), dtype=np.float32)
-    center, scale = scaling.center[:, None], scaling.scale[:, None]
-    for start in range(0, n_rows, TILE_ROWS):  # transposing tile by tile stays in the cache
-        tile = slice(start, start + TILE_ROWS)
-        X[tile, :n_numeric] = np.clip((numeric[:, tile] - center) / scale, -_FARTHEST, _FARTHEST).T
+    _scale_numeric(values.numeric, scaling, X)
     unseen: dict[str, int] = {}
     first_column = n_numeric
     for name, categories in zip(features.categorical, scaling.categories, strict=True):
@@ -197,41 +241,39 @@ def encode(batch: pa.Table, features: FeaturesConfig, scaling: Scaling) -> Encod
         if n_unseen := codes.null_count - texts.null_count:
             unseen[name] = n_unseen
         first_column += len(categories)
-    return Encoded(X, keep, skipped, values.numeric, unseen)
+    return Encoded(Rows(X, keep, weights), skipped, values.numeric, unseen)
 
 
-def clip(X: NDArray[np.float32], features: FeaturesConfig) -> NDArray[np.float32]:
+def _scale_numeric(numeric: tuple[FloatArray, ...], scaling: Scaling, X: NDArray[np.float32]) -> None:
+    """Fill the first columns of X, tile by tile: what is written stays in the cache until its row is whole."""
+    inverse = 1.0 / scaling.scale
+    bounds = [_bound(values, *numbers) for values, *numbers in zip(numeric, scaling.center, inverse, strict=True)]
+    buffer = np.empty(_SCALED_AT_ONCE)
+    for start in range(0, len(X), _SCALED_AT_ONCE):
+        tile = slice(start, min(start + _SCALED_AT_ONCE, len(X)))
+        scaled = buffer[: tile.stop - tile.start]
+        for j, values in enumerate(numeric):
+            part = values[tile]
+            if np.isnan(bounds[j]):
+                part = np.where(np.isnan(part), scaling.fill[j], part)
+            np.subtract(part, scaling.center[j], out=scaled)
+            if bounds[j] < _FARTHEST:
+                np.multiply(scaled, inverse[j], out=X[tile, j], casting="same_kind")
+            else:
+                X[tile, j] = np.clip(scaled * inverse[j], -_FARTHEST, _FARTHEST)
+
+
+def _bound(values: FloatArray, center: float, inverse: float) -> float:
+    """No scaled value is farther from zero than this; NaN if one is missing, inf if that can't be told cheaply."""
+    length = float(np.sqrt(np.vdot(values, values)))
+    return (length + abs(center)) * inverse
+
+
+def clip(rows: Rows, features: FeaturesConfig) -> Rows:
     """Bound scaled values while fitting, so that one outlier can't own a segment."""
-    return np.clip(X, -features.clip, features.clip, out=X) if features.clip else X
-
-
-def count_bins(values: FloatArray, edges: FloatArray) -> NDArray[np.int64]:
-    """Count values per bin, exactly; a value equal to an edge belongs to the bin above it.
-
-    Parameters
-    ----------
-    values : ndarray of shape (n_numeric, n_rows)
-        NaN where missing.
-    edges : ndarray of shape (n_numeric, n_bins - 1)
-        Ascending per feature.
-
-    Returns
-    -------
-    ndarray of shape (n_numeric, n_bins + 1)
-        The last column counts missing values.
-
-    Examples
-    --------
-    >>> count_bins(np.array([[1.0, 2.0, 3.0, np.nan]]), np.array([[2.0, 2.5]])).tolist()
-    [[1, 1, 1, 1]]
-    """
-    counts = np.zeros((len(values), edges.shape[1] + 2), dtype=np.int64)
-    for j, row in enumerate(values):
-        n_usable = len(row) - np.count_nonzero(np.isnan(row))
-        below = [0, *(int(np.count_nonzero(row < edge)) for edge in edges[j]), n_usable]
-        counts[j, :-1] = np.diff(np.array(below))
-        counts[j, -1] = len(row) - n_usable
-    return counts
+    if not features.clip:
+        return rows
+    return Rows(np.clip(rows.X, -features.clip, features.clip), rows.keep, rows.weights)
 
 
 def apply_missing_policy(

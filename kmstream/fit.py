@@ -1,33 +1,33 @@
 """From a sample to centroids of record: the start, the mini-batch stream, the exact passes."""
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from kmstream.clustering import (
     ClusterSums,
     FloatArray,
-    IntArray,
-    Matrix,
     find_origin,
+    find_radii,
     largest_move,
     move_centroids,
     sum_by_cluster,
 )
-from kmstream.config import Config, FeaturesConfig
-from kmstream.dataset import Dataset, Span, locate, read_batches
+from kmstream.dataset import Span
 from kmstream.engine import count_workers, read_ahead, worker_threads
 from kmstream.errors import TooFewRowsError
-from kmstream.features import Scaling, clip, encode
-from kmstream.minibatch import start_minibatch, stream_minibatches
+from kmstream.features import Rows, clip, encode
+from kmstream.matrices import Matrices
+from kmstream.minibatch import find_still, start_minibatch, stream_minibatches
 from kmstream.run import Run
+from kmstream.scan import Scan
 from kmstream.search import SampleFit, polish_centroids, search_centroids
+from kmstream.summary import Counts
 
 FRESH_MUST_GAIN = 0.01  # a fresh search replaces the current centroids only if it lowers the sample's inertia by more
 
@@ -72,22 +72,23 @@ class Fit:
     centroids : ndarray of shape (n_clusters, n_features)
         Scaled units: the means of the rows of each cluster in the last exact pass.
     rows : ndarray of shape (n_clusters,)
-        How many rows those were.
+        How many rows those were; sums of weights, if rows have any.
     passes : tuple of FitPass
     """
 
     centroids: FloatArray
-    rows: IntArray
+    rows: Counts
     passes: tuple[FitPass, ...]
 
 
-def fit_centroids(run: Run, sample: pa.Table, scaling: Scaling, known: FloatArray | None) -> Fit:
+def fit_centroids(run: Run, matrices: Matrices, scan: Scan, known: FloatArray | None) -> Fit:
     """Fit the centroids to all rows of the dataset.
 
     Parameters
     ----------
-    sample : pyarrow.Table
-        Usable rows of the feature columns.
+    matrices : Matrices
+    scan : Scan
+        Its sample is where the search for start centroids takes place.
     known : ndarray of shape (any, n_features), optional
         Centroids of the current version, in the space of this scaling: a refit starts from the better of them and a
         fresh search.
@@ -98,104 +99,101 @@ def fit_centroids(run: Run, sample: pa.Table, scaling: Scaling, known: FloatArra
         If there are fewer usable, or fewer distinct, rows than n_clusters.
     """
     try:
-        return _fit(run, sample, scaling, known)
+        return _fit(run, matrices, scan, known)
     except TooFewRowsError as error:
         error.add_note(f"in {len(run.dataset.partitions)} files of {run.config.dataset.path}")
         error.add_note("Lower model.n_clusters, or give it more rows.")
         raise
 
 
-def _fit(run: Run, sample: pa.Table, scaling: Scaling, known: FloatArray | None) -> Fit:
+def _fit(run: Run, matrices: Matrices, scan: Scan, known: FloatArray | None) -> Fit:
     config = run.config
-    work = _Work(config.features, scaling, run.dataset, run.chunk_rows)
-    X = clip(encode(sample, config.features, scaling).X, config.features)
+    encoded = encode(scan.sample, config.features, matrices.scaling).rows
+    sample = clip(Rows(encoded.X, encoded.keep, scan.weights if run.weighting else None), config.features)
     started = time.perf_counter()
-    run.progress.start("search", len(X))
-    start = _choose_start(config, X, known)
-    run.progress.advance(len(X))
+    run.progress.start("search", len(sample.X))
+    start = _choose_start(run, sample, known)
+    run.progress.advance(len(sample.X))
     centroids = start.centroids
-    passes = [FitPass("start", len(X), start.inertia / len(X), None, time.perf_counter() - started)]
+    inertia = start.inertia / start.rows.sum()
+    passes = [FitPass("start", len(sample.X), float(inertia), None, time.perf_counter() - started)]
     if config.model.algorithm == "minibatch" and config.model.max_epochs:
-        centroids, epochs = _stream_epochs(run, work, start)
+        centroids, epochs = _stream_epochs(run, matrices, start, sample)
         passes += epochs
-    rows = np.zeros(len(centroids), dtype=np.int64)
+    rows: Counts = np.zeros(len(centroids), dtype=np.int64)
     for _ in range(config.model.lloyd_passes):
-        centroids, rows, done = _exact_pass(run, work, centroids, X)
+        centroids, rows, done = _exact_pass(run, matrices, centroids, sample)
         passes.append(done)
         if done.largest_move is not None and done.largest_move < config.model.tol:
             break
     return Fit(centroids, rows, tuple(passes))
 
 
-@dataclass(frozen=True)
-class _Work:
-    """What every pass over the spans needs; pickles to a cluster's workers."""
-
-    features: FeaturesConfig
-    scaling: Scaling
-    dataset: Dataset
-    chunk_rows: int
-
-    def matrices(self, span: Span) -> Iterator[tuple[Matrix, NDArray[np.bool_]]]:
-        """Read a span as matrices and which of their rows count."""
-        for first_row, batch in read_batches(self.dataset, span, self.chunk_rows, self.dataset.features.columns):
-            with locate(span.partition, first_row, batch.num_rows):
-                encoded = encode(batch, self.features, self.scaling)
-            yield clip(encoded.X, self.features), encoded.keep
-
-
-def _choose_start(config: Config, X: Matrix, known: FloatArray | None) -> SampleFit:
-    model = config.model
-    with worker_threads(config.engine) as pool:
-        fresh = search_centroids(X, model.n_clusters, n_init=model.n_init, seed=model.random_state, apply=pool.map)
+def _choose_start(run: Run, sample: Rows, known: FloatArray | None) -> SampleFit:
+    model = run.config.model
+    with worker_threads(run.engine) as pool:
+        fresh = search_centroids(
+            sample.X,
+            model.n_clusters,
+            n_init=model.n_init,
+            seed=model.random_state,
+            weights=sample.weights,
+            apply=pool.map,
+        )
     if known is None or len(known) != model.n_clusters:
         return fresh
-    warm = polish_centroids(X, known)
+    warm = polish_centroids(sample.X, known, sample.weights)
     # Both have settled on the same sample: what differs is the optimum they found, not how far they have come.
     return fresh if fresh.inertia < (1 - FRESH_MUST_GAIN) * warm.inertia else warm
 
 
-def _stream_epochs(run: Run, work: _Work, start: SampleFit) -> tuple[FloatArray, list[FitPass]]:
-    config, spans, passes = run.config.model, work.dataset.spans, []
+def _stream_epochs(run: Run, matrices: Matrices, start: SampleFit, sample: Rows) -> tuple[FloatArray, list[FitPass]]:
+    config, spans, passes = run.config.model, run.dataset.spans, []
     origin = find_origin(start.centroids)
-    model = start_minibatch(replace(start, centroids=start.centroids - origin), seed=config.random_state)
+    shifted = replace(start, centroids=start.centroids - origin)
+    model = start_minibatch(shifted, seed=config.random_state)
+    still = find_still(start, find_radii(sample, start.centroids), config.tol)
 
-    def stream(order: NDArray[np.int64]) -> Generator[Matrix]:
+    def read(order: NDArray[np.int64]) -> Generator[Rows]:
         for i in order:
-            for X, keep in work.matrices(spans[i]):
-                rows = X if keep.all() else X[keep]
-                yield rows - origin if origin.any() else rows
-                run.progress.advance(len(X))
+            for rows in matrices.read(spans[i]):
+                kept = clip(rows, matrices.features).kept()
+                yield Rows(kept.X - origin, kept.keep, kept.weights) if origin.any() else kept
+                run.progress.advance(len(rows.X))
 
     for epoch in range(config.max_epochs):
         started, before = time.perf_counter(), model.cluster_centers_.copy()
-        run.progress.start(f"mini-batch epoch {epoch + 1}", work.dataset.rows)
+        run.progress.start(f"mini-batch epoch {epoch + 1}", run.dataset.rows)
         order = np.random.default_rng((config.random_state, epoch)).permutation(len(spans))
-        source = stream(order)
-        with closing(read_ahead(source) if count_workers(run.config.engine) > 1 else source) as matrices:
-            n_rows = stream_minibatches(model, matrices, batch_size=config.batch_size, tol=config.tol)
+        source = read(order)
+        with closing(read_ahead(source) if count_workers(run.engine) > 1 else source) as batches:
+            n_rows, settled = stream_minibatches(
+                model, batches, batch_size=config.batch_size, still=still, at_least=len(sample.X)
+            )
         move = largest_move(before, model.cluster_centers_)
         passes.append(FitPass("mini-batch", n_rows, None, move, time.perf_counter() - started))
-        if move < config.tol:
+        if settled or move < config.tol:
             break
     return model.cluster_centers_ + origin.astype(np.float64), passes
 
 
-def _exact_pass(run: Run, work: _Work, centroids: FloatArray, sample: Matrix) -> tuple[FloatArray, IntArray, FitPass]:
-    started, spans = time.perf_counter(), work.dataset.spans
+def _exact_pass(
+    run: Run, matrices: Matrices, centroids: FloatArray, sample: Rows
+) -> tuple[FloatArray, Counts, FitPass]:
+    started, spans = time.perf_counter(), run.dataset.spans
     nothing = ClusterSums.empty(*centroids.shape)
-    total = run.fold("exact pass", partial(_sum_span, work, centroids), spans, nothing, ClusterSums.merge)
-    n_rows = int(total.counts.sum())
-    if n_rows < len(centroids):
-        msg = f"{n_rows} usable rows; expected at least n_clusters={len(centroids)}"
+    total = run.fold("exact pass", partial(_sum_span, matrices, centroids), spans, nothing, ClusterSums.merge)
+    weight = float(total.counts.sum())
+    if (weight < len(centroids) and run.weighting is None) or not weight:
+        msg = f"{weight:g} usable rows; expected at least n_clusters={len(centroids)}"
         raise TooFewRowsError(msg)
-    moved = move_centroids(centroids, total.counts, total.sums, sample)
-    seconds = time.perf_counter() - started
-    return moved, total.counts, FitPass("exact", n_rows, total.sse / n_rows, largest_move(centroids, moved), seconds)
+    moved = move_centroids(centroids, total.counts, total.sums, sample.X)
+    seconds, inertia = time.perf_counter() - started, total.sse(centroids) / weight
+    return moved, total.counts, FitPass("exact", run.dataset.rows, inertia, largest_move(centroids, moved), seconds)
 
 
-def _sum_span(work: _Work, centroids: FloatArray, span: Span) -> ClusterSums:
+def _sum_span(matrices: Matrices, centroids: FloatArray, span: Span) -> ClusterSums:
     total = ClusterSums.empty(*centroids.shape)
-    for X, keep in work.matrices(span):
-        total = sum_by_cluster(X, keep, centroids, total)
+    for rows in matrices.read(span):
+        total = sum_by_cluster(clip(rows, matrices.features), centroids, total)
     return total

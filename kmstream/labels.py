@@ -8,7 +8,7 @@ whether a segment was kept, split, merged, retired or has emerged.
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from scipy.spatial.distance import cdist
 from kmstream.errors import DataError
 
 FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
+Counts = NDArray[Any]  # int64, or float64 where rows have weights
 
 SPLIT_OVERLAP, MERGED_OVERLAP = 0.3, 0.5
 _PREFIX = "segment-"
@@ -67,7 +67,7 @@ class LifeCycle:
     overlap: dict[str, float]
 
 
-def first_labels(rows: IntArray, used_labels: Collection[str] = ()) -> tuple[str, ...]:
+def first_labels(rows: Counts, used_labels: Collection[str] = ()) -> tuple[str, ...]:
     """Name segments for the first time, by size: the largest is segment-01, or the first name that is free.
 
     Examples
@@ -101,7 +101,7 @@ def match_labels(
     known_labels: Sequence[str],
     *,
     max_match_distance: float,
-    rows: IntArray,
+    rows: Counts,
     used_labels: Collection[str] = (),
 ) -> LabelMatch:
     """Give each new centroid the label of the known centroid it continues.
@@ -150,11 +150,11 @@ def match_labels(
 
 
 def match_by_overlap(
-    migration: IntArray,
+    migration: Counts,
     known_labels: Sequence[str],
     *,
     min_overlap: float,
-    rows: IntArray,
+    rows: Counts,
     used_labels: Collection[str] = (),
 ) -> LabelMatch:
     """Match by shared rows, for a baseline with other features, where distances between centroids mean nothing.
@@ -168,7 +168,7 @@ def match_by_overlap(
 
     Other parameters and the result are those of `match_labels`; distances are 1 - the share that stays.
     """
-    stays = migration / np.maximum(migration.sum(axis=1), 1)[:, None]
+    stays = migration / _or_one(migration.sum(axis=1))[:, None]
     cost = np.where(migration > 0, 1.0 - stays, np.inf).T
     return _match(cost, known_labels, 1.0 - min_overlap, rows, used_labels)
 
@@ -177,7 +177,7 @@ def _match(
     cost: FloatArray,
     known_labels: Sequence[str],
     cost_unmatched: float,
-    rows: IntArray,
+    rows: Counts,
     used_labels: Collection[str],
 ) -> LabelMatch:
     n_new, n_known = cost.shape
@@ -195,7 +195,7 @@ def _match(
     return LabelMatch(tuple(labels), matched, distances, retired)
 
 
-def classify_life_cycle(migration: IntArray, labels_from: Sequence[str], labels_to: Sequence[str]) -> LifeCycle:
+def classify_life_cycle(migration: Counts, labels_from: Sequence[str], labels_to: Sequence[str]) -> LifeCycle:
     """Tell what became of each segment from the rows it gave and got.
 
     A name that goes on is kept, or split if two or more new segments each take at least 0.3 of its rows. A name that
@@ -218,7 +218,7 @@ def classify_life_cycle(migration: IntArray, labels_from: Sequence[str], labels_
     >>> life.status, life.overlap
     ({'a': 'kept', 'b': 'retired', 'c': 'emerged'}, {'a': 0.9})
     """
-    taken = migration / np.maximum(migration.sum(axis=1), 1)[:, None]
+    taken = migration / _or_one(migration.sum(axis=1))[:, None]
     status: dict[str, str] = {}
     overlap: dict[str, float] = {}
     for label, shares in zip(labels_from, taken, strict=True):
@@ -235,7 +235,7 @@ def classify_life_cycle(migration: IntArray, labels_from: Sequence[str], labels_
     return LifeCycle(status | {label: "emerged" for label in labels_to if label not in labels_from}, overlap)
 
 
-def adjusted_rand_index(migration: IntArray) -> float:
+def adjusted_rand_index(migration: Counts) -> float:
     """Agreement of two partitions of the same rows, from their table: 1 = the same, about 0 = by chance.
 
     References
@@ -257,3 +257,8 @@ def adjusted_rand_index(migration: IntArray) -> float:
     by_chance = first * second / everything if everything else 0.0
     most = (first + second) / 2
     return 1.0 if most == by_chance else (together - by_chance) / (most - by_chance)
+
+
+def _or_one(rows: Counts) -> Counts:
+    """Give a divisor: what has no rows has no share either."""
+    return np.where(rows > 0, rows, 1)

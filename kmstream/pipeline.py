@@ -1,6 +1,7 @@
 """The verbs: everything kmstream does, each from its first read to its last write.
 
     plan      footers only: rows, bytes, passes, memory
+    choose_k  scan -> fits of each k to the sample -> measures, a recommendation, a page
     refresh   scan -> fit -> match -> assign -> compare -> gate -> publish    a new model version
     score     assign -> compare                                               new or changed partitions
 
@@ -22,7 +23,18 @@ from kmstream.assignments import (
     move_files,
     read_manifest,
     refuse_overlap,
+    replace_file,
     write_manifest,
+)
+from kmstream.choose import (
+    DEFAULT_KS,
+    assess,
+    check_ks,
+    find_elbow,
+    leave_out,
+    make_matrix,
+    read_truth,
+    recommend,
 )
 from kmstream.clustering import ClusterModel
 from kmstream.config import Config, FeaturesConfig
@@ -33,15 +45,17 @@ from kmstream.errors import ConfigError, SchemaMismatchError
 from kmstream.features import Scaling, to_original_units, to_scaled_units
 from kmstream.fit import Fit, fit_centroids
 from kmstream.labels import LabelMatch, first_labels, match_by_overlap, match_labels
+from kmstream.matrices import Matrices, open_matrices
 from kmstream.plan import Plan, make_plan
-from kmstream.provenance import Stopwatch
+from kmstream.provenance import Stopwatch, peak_rss_bytes
 from kmstream.publish import Refit, finish_refit
 from kmstream.reporting import load_references
-from kmstream.results import RefreshResult, ScoreResult
-from kmstream.run import Run
+from kmstream.results import ChoiceResult, RefreshResult, ScoreResult
+from kmstream.run import Run, make_run
 from kmstream.scan import make_scaling, refuse_no_rows, scan_dataset
 from kmstream.scoring import finish_score, record_score, report_nothing_new
 from kmstream.store import ModelVersion, Store
+from kmstream.truth import check_truth
 
 SILENT = Silent()
 
@@ -51,10 +65,91 @@ def plan(config: Config, *, only: Sequence[str] = ()) -> Plan:
     return make_plan(config, open_dataset(config, only))
 
 
+def choose_k(
+    config: Config,
+    ks: Sequence[int] = DEFAULT_KS,
+    *,
+    truth: str | None = None,
+    only: Sequence[str] = (),
+    progress: Progress = SILENT,
+    now: datetime | None = None,
+) -> ChoiceResult:
+    """Fit several numbers of segments to the row sample, measure each, recommend one; nothing is published.
+
+    Parameters
+    ----------
+    config : Config
+    ks : sequence of int
+        What to try, each at least 2; what the sample has too few distinct rows for is left out.
+    truth : str, optional
+        A column with the true class of each row, to compare with.
+    only, progress, now
+        Those of `refresh`.
+
+    Raises
+    ------
+    KmstreamError
+        Any of the tree in `errors`; no page has been written then.
+    """
+    store, watch, now = Store(config.output.path), Stopwatch(), (now or datetime.now(UTC)).astimezone(UTC)
+    ks = check_ks(ks)
+    refuse_overlap(config.dataset.path, store.output)
+    kept = find_scaling_version(config, store)
+    dataset = open_dataset(config, only)
+    if truth:
+        check_truth(dataset, truth)
+    run = make_run(config, dataset, progress)
+    with single_threaded():
+        with watch.stage("scan"):
+            scan = scan_dataset(run, statistics=kept is None)
+            refuse_no_rows(run, scan)
+            scaling = kept.model.scaling if kept else make_scaling(config.features, scan)
+            classes = read_truth(run, scaling, truth) if truth else None
+        with watch.stage("fit"):
+            X = make_matrix(run, scan, scaling)
+            ks, note = leave_out(ks, X)
+            found = assess(run, X, ks, classes)
+    advice = recommend(found, min_share=config.model.min_cluster_share)
+    page = store.output / "reports" / "choose-k.html"
+    result = ChoiceResult(
+        name=config.name,
+        rows=dataset.rows,
+        sample_rows=len(X),
+        scaling=kept.version if kept else "new",
+        truth=truth,
+        truth_rows=len(classes.X) if classes else None,
+        k=tuple(found),
+        recommended=advice.k,
+        reason=advice.reason,
+        elbow=find_elbow(ks, [one.inertia_per_row for one in found]),
+        notes=(note,) if note else (),
+        report=str(page),
+        seconds=watch.seconds,
+        peak_rss_bytes=peak_rss_bytes(),
+    )
+    from kmstream.report.choice import render_choice  # loads plotly, which no other verb needs at once
+
+    replace_file(page, render_choice(result.to_json(), created=now.isoformat()))
+    return replace(result, seconds=watch.seconds, peak_rss_bytes=peak_rss_bytes())
+
+
+def find_scaling_version(config: Config, store: Store) -> ModelVersion | None:
+    """Give the current version if its frozen scaling fits the features asked for; other features are tried afresh."""
+    if not store.current:
+        return None
+    current = store.load_current(config.name)
+    try:
+        check_same_features(config, current)
+    except ConfigError:
+        return None
+    return current
+
+
 def refresh(
     config: Config,
     *,
     baseline: bool = False,
+    truth: str | None = None,
     only: Sequence[str] = (),
     progress: Progress = SILENT,
     now: datetime | None = None,
@@ -66,6 +161,8 @@ def refresh(
     config : Config
     baseline : bool
         Learn the scaling anew; the names still go on.
+    truth : str, optional
+        A column of true classes to compare the segments with; they have no influence on the fit.
     only : sequence of str
         Globs that limit the partitions.
     progress : Progress
@@ -86,26 +183,33 @@ def refresh(
         if kept:
             check_same_features(config, kept)
         dataset = open_dataset(config, only)
-        run = Run(config, dataset, make_plan(config, dataset).chunk_rows, progress)
+        if truth is not None:
+            check_truth(dataset, truth)
+        run = make_run(config, dataset, progress)
         with watch.stage("scan"):
             scan = scan_dataset(run, statistics=kept is None)
             refuse_no_rows(run, scan)
             scaling = kept.model.scaling if kept else make_scaling(config.features, scan)
         before = find_model_before(run, current, scaling)
         known = find_known_centroids(before, config.features, scaling)
-        with watch.stage("fit"):
-            fit = fit_centroids(run, scan.sample, scaling, known)
-        match = name_segments(run, store, current, before, known, scaling, fit)
-        model = ClusterModel(config.features, scaling, fit.centroids, match.labels)
         references = load_references(store, kept) if kept else None
         version = store.next_version()
-        with fresh_folder(store.assignments(version)) as folder:
+        with (
+            fresh_folder(store.assignments(version)) as folder,
+            open_matrices(run, scaling, store.output / ".scratch") as matrices,
+        ):
+            with watch.stage("fit"):
+                fit = fit_centroids(run, matrices, scan, known)
+            match = name_segments(run, store, current, before, known, scaling, fit)
+            model = ClusterModel(config.features, scaling, fit.centroids, match.labels)
             limits = find_outlier_distances(references.chosen(config) if references else None, model)
-            job = AssignJob.of(run, model, folder, version, limits, before)
+            job = AssignJob.of(run, matrices, model, folder, version, limits, before, truth)
             with watch.stage("assign"):
                 assigned = assign_dataset(run, job)
             write_manifest(folder, assigned.entries, name=config.name, version=version)
-            refit = Refit(run, store, watch, now, tuple(only), version, current, before, references, model, match, fit)
+            refit = Refit(
+                run, store, watch, now, tuple(only), version, current, before, references, model, match, fit, truth
+            )
             return finish_refit(refit, scan.sample, assigned)
 
 
@@ -134,13 +238,15 @@ def score(
         window = replace(dataset, partitions=find_pending(dataset, entries))
         if not window.partitions:
             return report_nothing_new(config, store, current.version, watch)
-        run = Run(config, window, make_plan(config, window).chunk_rows, progress)
+        run = make_run(config, window, progress)
         references = load_references(store, current)
         model = replace(current.model, features=config.features)
         limits = find_outlier_distances(references.chosen(config), model)
         with fresh_folder(folder.with_name(f".{current.version}.score")) as staging:
             # The assignments of one version have one set of names: a rename shows in those of the next.
-            job = AssignJob.of(run, replace(model, labels=current.published_labels), staging, current.version, limits)
+            model_then = replace(model, labels=current.published_labels)
+            matrices = Matrices(model.features, model.scaling, window, run.chunk_rows, run.weighting)
+            job = AssignJob.of(run, matrices, model_then, staging, current.version, limits)
             with watch.stage("assign"):
                 assigned = assign_dataset(run, job)
             result = finish_score(run, store, watch, now, references, model, assigned)

@@ -2,8 +2,11 @@
 
 `chunk_rows` comes from here, so a run keeps the memory it was promised::
 
-    bytes per row = columns decoded + float64 and float32 matrix + distances to every centroid + the cluster columns
-    chunk_rows    = (memory_limit - sample) / (workers x batches per worker x bytes per row), a power of two
+    bytes per row = 2 x columns decoded + 2 x scaled row + nearest centroid        two batches are alive at a time
+    per worker    = page buffers of the reader + cluster columns of a span + sums by cluster
+    chunk_rows    = (memory_limit - sample - workers x per worker) / (workers x bytes per row), a power of two
+
+With `engine.workers = 0` there are as many workers as cores, or as the limit has room for: they change no result.
 """
 
 from dataclasses import dataclass
@@ -12,13 +15,16 @@ from kmstream.config import Config
 from kmstream.dataset import SPAN_ROWS, Dataset
 from kmstream.engine import count_workers
 from kmstream.errors import MemoryLimitError
-from kmstream.features import TILE_ROWS
+from kmstream.features import MAX_CATEGORIES, TILE_ROWS
+from kmstream.scratch import scratch_bytes
+from kmstream.summary import N_DISTANCE_BINS
 
-MAX_CHUNK_ROWS = 1 << 17
-BATCHES_PER_WORKER = 3  # being decoded, being computed on, being written
-_LEAST_COLUMN_BYTES = 8  # per value, decoded; what footers say is encoded and can be far less
-_CLUSTER_COLUMN_BYTES = 4 * 4
-_SAMPLE_COPIES = 4  # as read, float64, float32, and what the search makes of it
+MAX_CHUNK_ROWS = 1 << 16  # larger batches gain nothing
+_BATCHES = 2  # being read, being worked on
+_NUMBER_BYTES, _TEXT_BYTES = 8, 32  # a value, decoded
+_ROW_BYTES = 64  # nearest centroid, distance, margin, masks
+_CLUSTER_COLUMNS_BYTES = 2 * 20  # per row: the columns of a span, and what they are encoded to
+_SAMPLE_COPIES = 3  # as a scaled matrix; besides the table that it came from
 
 
 @dataclass(frozen=True)
@@ -30,9 +36,13 @@ class Plan:
     passes : dict of str to int
         How often the rows are read, at most, by stage.
     bytes_to_read : int
-        From files, over all passes, at most.
+        From the files of the dataset, over all passes, at most; what scratch copies spare is taken off.
+    scratch_bytes : int
+        Disk space of the scratch copy while the run is under way.
     bytes_per_row : int
         Of memory that one row of a batch takes in one worker.
+    worker_bytes : int
+        Of memory that each worker takes besides.
     sample_bytes : int
         Memory of the sample.
     peak_bytes : int
@@ -46,10 +56,12 @@ class Plan:
     workers: int
     memory_limit_bytes: int
     bytes_per_row: int
+    worker_bytes: int
     sample_bytes: int
     chunk_rows: int
     passes: dict[str, int]
     bytes_to_read: int
+    scratch_bytes: int
     peak_bytes: int
     output: str
 
@@ -65,45 +77,66 @@ def make_plan(config: Config, dataset: Dataset) -> Plan:
     Raises
     ------
     MemoryLimitError
-        If `engine.memory_limit` is too small for one batch of 4,096 rows per worker.
+        If `engine.memory_limit` is too small for one batch of 4,096 rows.
     """
-    workers, limit = count_workers(config.engine), config.engine.memory_limit
-    n_columns = len(config.features.columns)
-    widest = max((p.decoded_bytes / p.rows for p in dataset.partitions if p.rows), default=0.0)
-    bytes_per_row = int(
-        max(widest, _LEAST_COLUMN_BYTES * n_columns)
-        + n_columns * (8 + 4)
-        + 4 * config.model.n_clusters
-        + _CLUSTER_COLUMN_BYTES
-    )
-    sample_bytes = min(config.model.sample_rows, dataset.rows) * n_columns * 8 * _SAMPLE_COPIES
-    per_chunk_row = workers * BATCHES_PER_WORKER * bytes_per_row
-    affordable = (limit - sample_bytes) // per_chunk_row
+    features, limit = config.features, config.engine.memory_limit
+    n_columns = len(features.numeric) + MAX_CATEGORIES * len(features.categorical)  # a category known is a column
+    decoded = _NUMBER_BYTES * len(features.numeric) + _TEXT_BYTES * len(features.categorical)
+    bytes_per_row = int(_BATCHES * (max(decoded, _carried(config, dataset)) + 4 * n_columns) + _ROW_BYTES)
+    sample_bytes = min(config.model.sample_rows, dataset.rows) * (decoded + 4 * n_columns * _SAMPLE_COPIES)
+    worker_bytes = _worker_bytes(config, dataset, n_columns)
+    workers = count_workers(config.engine)
+    while True:
+        affordable = (limit - sample_bytes - workers * worker_bytes) // (workers * bytes_per_row)
+        if affordable >= TILE_ROWS or workers == 1 or config.engine.workers:
+            break
+        workers -= 1
     if affordable < TILE_ROWS:
-        need = sample_bytes + TILE_ROWS * per_chunk_row
+        need = sample_bytes + workers * (worker_bytes + TILE_ROWS * bytes_per_row)
         error = MemoryLimitError(
             f"engine.memory_limit is {limit / 2**20:.0f} MiB; expected at least {need / 2**20:.0f} MiB: "
-            f"{sample_bytes / 2**20:.0f} MiB for the sample and {TILE_ROWS} rows x {bytes_per_row} bytes x "
-            f"{BATCHES_PER_WORKER} batches x {workers} workers"
+            f"{sample_bytes / 2**20:.0f} MiB for the sample, and for each worker ({workers}) "
+            f"{worker_bytes / 2**20:.0f} MiB for page buffers and sums and {TILE_ROWS} rows x {bytes_per_row} bytes"
         )
         error.add_note("Raise engine.memory_limit, or lower engine.workers, model.sample_rows or output.columns.")
         raise error
     chunk_rows = min(1 << int(affordable).bit_length() - 1, MAX_CHUNK_ROWS)
     epochs = config.model.max_epochs if config.model.algorithm == "minibatch" else 0
     passes = {"scan": 1, "mini-batch": epochs, "exact": config.model.lloyd_passes, "assign": 1}
+    weighted = bool(features.weight or config.model.half_life)
+    on_scratch, copied = scratch_bytes(config, dataset, n_features=n_columns, weighted=weighted)
     feature_bytes = sum(p.feature_bytes for p in dataset.partitions)
+    n_read = sum(passes.values()) - copied * (sum(passes.values()) - 2)  # the scan, and the pass that makes the copy
     return Plan(
         partitions=len(dataset.partitions),
         rows=dataset.rows,
         bytes=sum(p.bytes for p in dataset.partitions),
-        n_features_read=n_columns,
+        n_features_read=len(features.columns),
         workers=workers,
         memory_limit_bytes=limit,
         bytes_per_row=bytes_per_row,
+        worker_bytes=worker_bytes,
         sample_bytes=sample_bytes,
         chunk_rows=chunk_rows,
         passes=passes,
-        bytes_to_read=feature_bytes * (sum(passes.values()) - 1) + sum(p.bytes for p in dataset.partitions),
-        peak_bytes=sample_bytes + min(chunk_rows, dataset.rows, SPAN_ROWS) * per_chunk_row,
+        bytes_to_read=int(feature_bytes * n_read) + sum(p.bytes for p in dataset.partitions),
+        scratch_bytes=on_scratch,
+        peak_bytes=sample_bytes + workers * (worker_bytes + min(chunk_rows, dataset.rows) * bytes_per_row),
         output=config.output.path,
     )
+
+
+def _carried(config: Config, dataset: Dataset) -> float:
+    """Bytes per row of what is read to be written again: nothing, where the cluster columns are appended to a copy."""
+    if config.output.columns == "all" and dataset.is_local:
+        return 0.0
+    return max((p.decoded_bytes / p.rows for p in dataset.partitions if p.rows), default=0.0)
+
+
+def _worker_bytes(config: Config, dataset: Dataset, n_columns: int) -> int:
+    """Memory of a worker that does not grow with its batches."""
+    largest = max((p.rows for p in dataset.partitions), default=0)
+    spans_waiting = 1 if largest <= SPAN_ROWS else 3  # those of a large file are written by the main thread, in order
+    columns = _CLUSTER_COLUMNS_BYTES * min(largest, SPAN_ROWS) * spans_waiting
+    sums = 3 * config.model.n_clusters * (8 * N_DISTANCE_BINS + 2 * 8 * n_columns)
+    return max((p.reader_bytes for p in dataset.partitions), default=0) + columns + sums

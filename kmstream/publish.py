@@ -16,6 +16,7 @@ from kmstream.fit import Fit
 from kmstream.guard import Check, check_refit
 from kmstream.labels import LabelMatch, LifeCycle, classify_life_cycle
 from kmstream.provenance import Stopwatch, describe_run, peak_rss_bytes
+from kmstream.quality import calinski_harabasz, davies_bouldin
 from kmstream.report import RunFacts
 from kmstream.reporting import (
     References,
@@ -45,6 +46,8 @@ class Refit:
         That version's model, where these rows could be assigned to it.
     references : References or None
         None where there is nothing in the same space to compare with.
+    truth : str or None
+        The column that the segments are compared with.
     """
 
     run: Run
@@ -59,6 +62,7 @@ class Refit:
     model: ClusterModel
     match: LabelMatch
     fit: Fit
+    truth: str | None = None
 
 
 @dataclass(frozen=True)
@@ -81,8 +85,8 @@ def finish_refit(refit: Refit, sample: pa.Table, assigned: Assigned) -> RefreshR
     The order makes a crash harmless: first the assignments, then the version, the history's line, and CURRENT last.
     """
     verdict = _judge(refit, assigned)
-    sample, silhouette = label_sample(sample, refit.model)
-    version = _make_version(refit, verdict, sample, assigned)
+    sample, silhouettes = label_sample(sample, refit.model)
+    version = _make_version(refit, verdict, sample, assigned, silhouettes)
     reference = _reference(refit)
     drift = verdict.report.to_json(
         name=version.name, reference=reference.version if reference else None, current=refit.version
@@ -90,7 +94,7 @@ def finish_refit(refit: Refit, sample: pa.Table, assigned: Assigned) -> RefreshR
     facts = _make_facts(refit, verdict, version, assigned)
     refit.store.save(
         version,
-        lambda folder: write_version_files(folder, version, drift, reference, facts, silhouette),
+        lambda folder: write_version_files(folder, version, drift, reference, facts),
     )
     try:
         _publish(refit, verdict, assigned)
@@ -99,7 +103,7 @@ def finish_refit(refit: Refit, sample: pa.Table, assigned: Assigned) -> RefreshR
             unmark_complete(refit.store.assignments(refit.version))
             refit.store.remove(refit.version)
         raise
-    return _make_result(refit, verdict, drift, assigned)
+    return _make_result(refit, verdict, drift, assigned, version.quality)
 
 
 def _judge(refit: Refit, assigned: Assigned) -> Verdict:
@@ -110,7 +114,7 @@ def _judge(refit: Refit, assigned: Assigned) -> Verdict:
     if before is not None:
         life = classify_life_cycle(assigned.migration, before.labels, model.labels)
         report = tell_life_cycle(report, life, assigned, before.labels, model.labels)
-    n_rows = max(assigned.summary.n_rows, 1)
+    n_rows = assigned.summary.n_rows or 1
     inertia, inertia_before = assigned.fit_sse / n_rows, assigned.current_sse / n_rows
     # Distances in two spaces can't be compared: a new baseline is judged by its segments alone.
     compared = inertia_before if refit.references else None
@@ -118,7 +122,9 @@ def _judge(refit: Refit, assigned: Assigned) -> Verdict:
     return Verdict(report, life.status, tuple(gate))
 
 
-def _make_version(refit: Refit, verdict: Verdict, sample: pa.Table, assigned: Assigned) -> ModelVersion:
+def _make_version(
+    refit: Refit, verdict: Verdict, sample: pa.Table, assigned: Assigned, silhouettes: Mapping[str, Any]
+) -> ModelVersion:
     config, current, model = refit.run.config, refit.current, refit.model
     born = {line["cluster_label"]: line["born"] for line in current.labels} if current else {}
     labels = tuple(
@@ -140,16 +146,29 @@ def _make_version(refit: Refit, verdict: Verdict, sample: pa.Table, assigned: As
         parent=current.version if current else None,
         model=model,
         summary=assigned.summary,
-        bins=assigned.bins,
+        bins=assigned.values.bins,
         sample=sample,
         retired=(*(current.retired if current else ()), *retired),
         parameters=config.model.model_dump(mode="json"),
         provenance=describe_run(config, refit.run.dataset, refit.only),
         passes=tuple(done.to_json() for done in refit.fit.passes),
         gate=verdict.gate,
+        quality=_measure_quality(refit, assigned, silhouettes),
         labels=labels,
         published_labels=model.labels,
     )
+
+
+def _measure_quality(refit: Refit, assigned: Assigned, silhouettes: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the indices of the segmentation: silhouettes are of the sample, all else of every row."""
+    summary = assigned.summary
+    quality = {
+        "inertia_per_row": summary.inertia_per_row,
+        **silhouettes,
+        "davies_bouldin": davies_bouldin(summary),
+        "calinski_harabasz": calinski_harabasz(summary),
+    }
+    return quality | ({"truth": assigned.truth.compare(refit.truth)} if refit.truth else {})
 
 
 def _make_facts(refit: Refit, verdict: Verdict, version: ModelVersion, assigned: Assigned) -> RunFacts:
@@ -162,7 +181,7 @@ def _make_facts(refit: Refit, verdict: Verdict, version: ModelVersion, assigned:
         created=version.created,
         parent=version.parent,
         rows=refit.run.dataset.rows,
-        rows_skipped=dict(assigned.skipped),
+        rows_skipped=dict(assigned.values.skipped),
         partitions=len(refit.run.dataset.partitions),
         gate=[asdict(check) for check in verdict.gate],
         passes=version.passes,
@@ -188,13 +207,15 @@ def _publish(refit: Refit, verdict: Verdict, assigned: Assigned) -> None:
     remove_old_versions(store.output / "assignments", config.output.keep_versions, refit.version)
 
 
-def _make_result(refit: Refit, verdict: Verdict, drift: Mapping[str, Any], assigned: Assigned) -> RefreshResult:
+def _make_result(
+    refit: Refit, verdict: Verdict, drift: Mapping[str, Any], assigned: Assigned, quality: Mapping[str, Any]
+) -> RefreshResult:
     summary, store = assigned.summary, refit.store
     labels = tuple(
         {
             "cluster_id": i,
             "cluster_label": label,
-            "rows": int(summary.rows[i]),
+            "rows": int(assigned.counts[i]),
             "share": float(summary.shares[i]),
             "event": verdict.status_of[label],
         }
@@ -205,7 +226,7 @@ def _make_result(refit: Refit, verdict: Verdict, drift: Mapping[str, Any], assig
         version=refit.version,
         status=verdict.status,
         rows=refit.run.dataset.rows,
-        rows_skipped=sum(assigned.skipped.values()),
+        rows_skipped=sum(assigned.values.skipped.values()),
         n_clusters=len(labels),
         inertia_per_row=summary.inertia_per_row,
         severity=drift["severity"],
@@ -213,6 +234,7 @@ def _make_result(refit: Refit, verdict: Verdict, drift: Mapping[str, Any], assig
         labels=labels,
         retired=tuple({"cluster_label": name, "event": verdict.status_of[name]} for name in refit.match.retired),
         gate=verdict.gate,
+        quality=quality,
         report=str(store.path(refit.version) / "report.html"),
         assignments=str(store.assignments(refit.version)),
         seconds=refit.watch.seconds,

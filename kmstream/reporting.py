@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from kmstream.assign import Assigned
@@ -16,7 +17,7 @@ from kmstream.config import Config
 from kmstream.drift import DriftReport, Observed, add_migration, compare
 from kmstream.features import encode, encoded_names, to_original_units
 from kmstream.labels import LifeCycle, adjusted_rand_index
-from kmstream.quality import sample_silhouette
+from kmstream.quality import sample_silhouettes
 from kmstream.report import ModelFacts, RunFacts, write_model_card, write_report
 from kmstream.store import ModelVersion, Store
 
@@ -45,7 +46,7 @@ def observe_version(version: ModelVersion) -> Observed:
 
 def observe_assigned(model: ClusterModel, assigned: Assigned) -> Observed:
     """Look at rows just assigned as the current side of a comparison."""
-    return _observe(model, assigned.summary, assigned.bins, assigned.outliers)
+    return _observe(model, assigned.summary, assigned.values.bins, assigned.outliers)
 
 
 def measure_drift(config: Config, references: References | None, current: Observed, model: ClusterModel) -> DriftReport:
@@ -77,13 +78,15 @@ def tell_life_cycle(
     return add_migration(report, assigned.migration, labels_from, labels_to, life.status, life.overlap, ari)
 
 
-def label_sample(sample: pa.Table, model: ClusterModel) -> tuple[pa.Table, float | None]:
-    """Give sampled rows their cluster_label, and their mean silhouette."""
+def label_sample(sample: pa.Table, model: ClusterModel) -> tuple[pa.Table, dict[str, Any]]:
+    """Give sampled rows their cluster_label, and their silhouettes: the mean of all, and by cluster_id."""
     encoded = encode(sample, model.features.model_copy(update={"on_missing": "skip"}), model.scaling)
-    sample, X = sample.filter(pa.array(encoded.keep)), encoded.X[encoded.keep]
+    sample, X = sample.filter(pa.array(encoded.rows.keep)), encoded.rows.kept().X
     ids = find_nearest(X, model.centroids).cluster_ids
     labels = pa.array([model.labels[i] for i in ids], pa.string())
-    return sample.append_column("cluster_label", labels), sample_silhouette(X, ids)
+    overall, each = sample_silhouettes(X, ids, len(model.labels))
+    by_cluster = [None if np.isnan(value) else float(value) for value in each]
+    return sample.append_column("cluster_label", labels), {"silhouette": overall, "silhouette_by_cluster": by_cluster}
 
 
 def write_version_files(
@@ -92,7 +95,6 @@ def write_version_files(
     drift: Mapping[str, Any],
     reference: ModelVersion | None,
     facts: RunFacts,
-    silhouette: float | None,
 ) -> None:
     """Write drift.json, the report and the model card of a version."""
     features = version.model.features
@@ -121,7 +123,7 @@ def write_version_files(
         rows=facts.rows,
         rows_skipped=facts.rows_skipped,
         inertia_per_row=version.summary.inertia_per_row,
-        silhouette=silhouette,
+        quality=version.quality,
         gate=[asdict(check) for check in version.gate],
         provenance=facts.provenance,
     )

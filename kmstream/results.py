@@ -23,6 +23,7 @@ class RefreshResult:
     labels: tuple[Mapping[str, Any], ...]
     retired: tuple[Mapping[str, Any], ...]
     gate: tuple[Check, ...]
+    quality: Mapping[str, Any]
     report: str
     assignments: str
     seconds: Mapping[str, float]
@@ -56,3 +57,72 @@ class ScoreResult:
     def to_json(self) -> dict[str, Any]:
         """Give the result as plain JSON values."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One number of segments, fitted to the row sample.
+
+    Attributes
+    ----------
+    silhouette, davies_bouldin, calinski_harabasz : float or None
+        None where they are not defined: every row a segment of its own.
+    stability : float or None
+        Mean adjusted Rand index between fits to two halves of the rows; None if a half has too few distinct rows.
+    smallest_share : float
+        Of the sampled rows, in the smallest segment.
+    ari, nmi : float or None
+        Agreement with the true classes, if there are any.
+    """
+
+    k: int
+    inertia_per_row: float
+    silhouette: float | None
+    davies_bouldin: float | None
+    calinski_harabasz: float | None
+    stability: float | None
+    smallest_share: float
+    ari: float | None = None
+    nmi: float | None = None
+
+
+@dataclass(frozen=True)
+class ChoiceResult:
+    """What each number of segments is worth.
+
+    Attributes
+    ----------
+    scaling : str
+        The version whose frozen scaling was used; "new" if it was learnt from these rows.
+    k : tuple of Candidate
+        Ascending.
+    recommended : int or None
+        None if no k stands out.
+    elbow : int or None
+        Where the inertia bends most.
+    """
+
+    name: str
+    rows: int
+    sample_rows: int
+    scaling: str
+    truth: str | None
+    truth_rows: int | None
+    k: tuple[Candidate, ...]
+    recommended: int | None
+    reason: str
+    elbow: int | None
+    notes: tuple[str, ...]
+    report: str
+    seconds: Mapping[str, float]
+    peak_rss_bytes: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the result as plain JSON values; `ari` and `nmi` only where there are true classes."""
+        content = asdict(self)
+        if self.truth is None:
+            for key in ("truth", "truth_rows"):
+                del content[key]
+            for one in content["k"]:
+                del one["ari"], one["nmi"]
+        return content

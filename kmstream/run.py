@@ -5,9 +5,14 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from kmstream.config import Config
-from kmstream.dataset import Dataset
+import numpy as np
+import pyarrow as pa
+
+from kmstream.config import Config, EngineConfig
+from kmstream.dataset import Dataset, Partition, Span, read_batches
 from kmstream.engine import Progress, map_in_order
+from kmstream.plan import make_plan
+from kmstream.weights import Weighting, take_seconds
 
 
 class HasRows(Protocol):
@@ -19,6 +24,7 @@ class HasRows(Protocol):
 
 
 Item = TypeVar("Item", bound=HasRows)
+Result = TypeVar("Result")
 Total = TypeVar("Total")
 
 
@@ -30,28 +36,77 @@ class Run:
     ----------
     chunk_rows : int
         Rows per batch, from `plan.make_plan`.
+    weighting : Weighting or None
+        None where every row counts once.
+    workers : int
+        As many as the memory has room for; 0 as configured.
     """
 
     config: Config
     dataset: Dataset
     chunk_rows: int
     progress: Progress
+    weighting: Weighting | None = None
+    workers: int = 0
+
+    @property
+    def engine(self) -> EngineConfig:
+        """The engine as configured, with as many workers as the memory has room for."""
+        return self.config.engine.model_copy(update={"workers": self.workers}) if self.workers else self.config.engine
 
     def fold(
         self,
         stage: str,
-        function: Callable[[Item], Total],
+        function: Callable[[Item], Result],
         items: Sequence[Item],
         total: Total,
-        merge: Callable[[Total, Total], Total],
+        merge: Callable[[Total, Result], Total],
     ) -> Total:
         """Make one pass: apply a function to each item in parallel, merge the results in the order of the items.
 
         When it ends, also by an error or Ctrl-C, no worker thread is at work any more.
         """
         self.progress.start(stage, sum(item.rows for item in items))
-        with closing(map_in_order(function, items, self.config.engine)) as results:
+        with closing(map_in_order(function, items, self.engine)) as results:
             for item, result in zip(items, results, strict=True):
                 total = merge(total, result)
                 self.progress.advance(item.rows)
+        pa.default_memory_pool().release_unused()  # for whoever allocates next, in another way
         return total
+
+
+def make_run(config: Config, dataset: Dataset, progress: Progress) -> Run:
+    """Prepare a run over a dataset: batches that fit the memory, weights for its rows.
+
+    Raises
+    ------
+    MemoryLimitError
+        If `engine.memory_limit` is too small for one batch.
+    """
+    plan = make_plan(config, dataset)
+    weighting = find_weighting(config, dataset, plan.chunk_rows)
+    return Run(config, dataset, plan.chunk_rows, progress, weighting, plan.workers)
+
+
+def find_weighting(config: Config, dataset: Dataset, chunk_rows: int) -> Weighting | None:
+    """Find how the rows of a dataset are weighted; None where every row counts once.
+
+    A row of the newest time counts in full. Footers tell which that is; where one doesn't, its column is read.
+    """
+    half_life = config.model.half_life.total_seconds()
+    if not half_life:
+        return Weighting(config.features.weight) if config.features.weight else None
+    time = config.dataset.time
+    newest = -np.inf
+    for partition in dataset.partitions:
+        known = partition.newest
+        newest = np.fmax(newest, _read_newest(dataset, partition, time, chunk_rows) if known is None else known)
+    return Weighting(config.features.weight, time, half_life, float(newest) if np.isfinite(newest) else 0.0)
+
+
+def _read_newest(dataset: Dataset, partition: Partition, time: str, chunk_rows: int) -> float:
+    newest = -np.inf
+    for _, batch in read_batches(dataset, Span(partition, 0, partition.rows), chunk_rows, time.split("/")):
+        seconds = take_seconds(batch, time)
+        newest = np.fmax(newest, np.fmax.reduce(seconds, initial=-np.inf))
+    return float(newest)

@@ -1,6 +1,6 @@
 """What a baseline freezes: center and scale, fill values, drift bins and categories, from what the scan found."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -13,7 +13,8 @@ from kmstream.summary import ColumnSummary
 def learn_scaling(
     features: FeaturesConfig,
     columns: ColumnSummary,
-    sample: FloatArray,
+    sample: Sequence[FloatArray],
+    weights: FloatArray,
     category_counts: Mapping[str, Mapping[str, int]],
     *,
     n_bins: int = 10,
@@ -25,8 +26,10 @@ def learn_scaling(
     features : FeaturesConfig
     columns : ColumnSummary
         Exact moments of the numeric features after log1p, over all rows that count.
-    sample : ndarray of shape (n_numeric, n_sample)
-        Sampled values after log1p, NaN where missing; quantiles come from here.
+    sample : sequence of ndarray of shape (n_sample,)
+        Sampled values of each numeric feature after log1p, NaN where missing; quantiles come from here.
+    weights : ndarray of shape (n_sample,)
+        How many rows each of them counts for.
     category_counts : mapping of str to mapping of str to int
         Rows per value of each categorical feature.
     n_bins : int
@@ -45,9 +48,9 @@ def learn_scaling(
             raise TooFewRowsError(msg)
     for name, counts in category_counts.items():
         refuse_many_categories(name, len(counts))
-    if sample.shape[0]:
+    if sample:
         q = [0.25, 0.5, 0.75, *np.arange(1, n_bins) / n_bins]
-        low, median, high, *_ = quantiles = _quantiles(sample, q, columns.mean)
+        low, median, high, *_ = quantiles = _quantiles(sample, weights, q, columns.mean)
         edges = np.ascontiguousarray(quantiles[3:].T)
     else:
         low = median = high = np.empty(0)
@@ -89,9 +92,15 @@ def refuse_many_categories(name: str, n_categories: int) -> None:
         raise error
 
 
-def _quantiles(sample: FloatArray, q: list[float], where_empty: FloatArray) -> FloatArray:
+def _quantiles(
+    sample: Sequence[FloatArray], weights: FloatArray, q: list[float], where_empty: FloatArray
+) -> FloatArray:
     """Quantiles per feature, missing values left out; shape (len(q), n_numeric)."""
-    usable = [row[~np.isnan(row)] for row in sample]
-    return np.stack(
-        [np.quantile(row if len(row) else default, q) for row, default in zip(usable, where_empty, strict=True)], axis=1
-    )
+    found = []
+    for values, default in zip(sample, where_empty, strict=True):
+        usable = ~np.isnan(values) & (weights > 0)
+        if not usable.any():
+            found.append(np.full(len(q), default))
+        else:  # a value that is there, so that a row of weight 2 is the same as two rows
+            found.append(np.quantile(values[usable], q, weights=weights[usable], method="inverted_cdf"))
+    return np.stack(found, axis=1)

@@ -9,19 +9,21 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from kmstream.clustering import tiles
 from kmstream.config import FeaturesConfig
 from kmstream.dataset import Dataset, Span, locate, read_batches
 from kmstream.errors import TooFewRowsError
 from kmstream.features import (
+    TILE_ROWS,
     Scaling,
     apply_missing_policy,
     take_columns,
     take_values,
+    take_weights,
 )
 from kmstream.run import Run
 from kmstream.scaling import learn_scaling, refuse_many_categories
 from kmstream.summary import ColumnSummary, sample_positions
+from kmstream.weights import Weighting
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class Scan:
     ----------
     sample : pyarrow.Table
         Sampled rows that can be used: the feature columns as they are in the files.
+    weights : ndarray of shape (n_sample,)
+        How many rows each of them counts for.
     columns : ColumnSummary
         Of the numeric features, over all rows that can be used; of no rows where only the sample was wanted.
     categories : dict of str to Counter
@@ -39,6 +43,7 @@ class Scan:
     """
 
     sample: pa.Table
+    weights: NDArray[np.float64]
     columns: ColumnSummary
     categories: dict[str, Counter[str]]
 
@@ -47,14 +52,15 @@ class Scan:
         """Give the scan of no rows."""
         numeric = {name: pa.array([], pa.float64()) for name in features.numeric}
         sample = pa.table(numeric | {name: pa.array([], pa.string()) for name in features.categorical})
-        columns = ColumnSummary.of(np.empty((len(features.numeric), 0)))
-        return cls(sample, columns, {name: Counter() for name in features.categorical})
+        columns = ColumnSummary.empty(len(features.numeric))
+        return cls(sample, np.empty(0), columns, {name: Counter() for name in features.categorical})
 
     def merge(self, other: Self) -> Self:
         """Join two scans, of consecutive spans."""
         categories = {name: counts + other.categories[name] for name, counts in self.categories.items()}
         sample = pa.concat_tables([self.sample, other.sample])
-        return type(self)(sample, self.columns.merge(other.columns), categories)
+        weights = np.concatenate([self.weights, other.weights])
+        return type(self)(sample, weights, self.columns.merge(other.columns), categories)
 
 
 @dataclass(frozen=True)
@@ -86,7 +92,7 @@ def scan_dataset(run: Run, *, statistics: bool) -> Scan:
         for i, span in enumerate(spans)
         if statistics or cuts[i + 1] > cuts[i]
     ]
-    function = partial(_scan_span, dataset, config.features, run.chunk_rows, statistics)
+    function = partial(_scan_span, dataset, config.features, run.chunk_rows, run.weighting, statistics)
     return run.fold("scan", function, work, Scan.nothing(config.features), Scan.merge)
 
 
@@ -104,39 +110,49 @@ def refuse_no_rows(run: Run, scan: Scan) -> None:
         )
         error.add_note("Set features.on_missing to mean or median, or leave out the column that is empty.")
         raise error
+    if not scan.weights.any():
+        n_files, n_rows = len(run.dataset.partitions), scan.sample.num_rows
+        error = TooFewRowsError(f"none of {n_rows} sampled rows in {n_files} files has a weight above 0")
+        error.add_note("Look at the columns of features.weight and dataset.time, and at model.half_life.")
+        raise error
 
 
 def make_scaling(features: FeaturesConfig, scan: Scan) -> Scaling:
     """Freeze the scaling from a scan with statistics."""
     sample = take_values(scan.sample, features).numeric
-    return learn_scaling(features, scan.columns, sample, scan.categories)
+    return learn_scaling(features, scan.columns, sample, scan.weights, scan.categories)
 
 
 def _scan_span(
     dataset: Dataset,
     features: FeaturesConfig,
     chunk_rows: int,
+    weighting: Weighting | None,
     statistics: bool,  # noqa: FBT001 - bound by partial
     work: _SampledSpan,
 ) -> Scan:
     span, positions = work.span, work.positions
     total = Scan.nothing(features)
-    columns, categories, samples = total.columns, total.categories, [total.sample]
-    for first_row, batch in read_batches(dataset, span, chunk_rows, dataset.features.columns):
+    columns, categories, samples, sample_weights = total.columns, total.categories, [total.sample], [total.weights]
+    needed = list(dict.fromkeys([*dataset.features.columns, *(weighting.columns if weighting else ())]))
+    for first_row, batch in read_batches(dataset, span, chunk_rows, needed):
         offset = first_row - span.first_row
         here = positions[(positions >= offset) & (positions < offset + batch.num_rows)] - offset
         with locate(span.partition, first_row, batch.num_rows):
             values = take_values(batch, features)
             keep, _ = apply_missing_policy(values.unusable, batch.num_rows, features)
-        samples.append(take_columns(batch, features, here[keep[here]]))
+            weights = take_weights(batch, features, weighting)
+        chosen = here[keep[here]]
+        samples.append(take_columns(batch, features, chosen))
+        sample_weights.append(np.ones(len(chosen)) if weights is None else weights[chosen])
         if statistics:
-            usable = values.numeric if keep.all() else np.where(keep, values.numeric, np.nan)
-            for tile in tiles(batch.num_rows):  # tile by tile, so that batch ends leave no trace in the sums
-                columns = columns.merge(ColumnSummary.of(usable[:, tile]))
+            counted = weights if keep.all() else keep.astype(np.int64) if weights is None else keep * weights
+            columns = columns.add(values.numeric, counted, TILE_ROWS)
             for name, texts in values.texts.items():
-                categories[name].update(_count_values(texts.filter(pa.array(keep))))
+                counts = keep if weights is None else keep & (weights > 0)
+                categories[name].update(_count_values(texts.filter(pa.array(counts))))
                 refuse_many_categories(name, len(categories[name]))  # before they fill the memory
-    return Scan(pa.concat_tables(samples), columns, categories)
+    return Scan(pa.concat_tables(samples), np.concatenate(sample_weights), columns, categories)
 
 
 def _count_values(texts: pa.Array) -> dict[str, int]:

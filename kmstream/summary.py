@@ -4,22 +4,26 @@ Means and squared deviations merge pairwise (T. F. Chan, G. H. Golub, R. J. LeVe
 sample variance, The American Statistician 37, 242-247), in float64, so that no pass needs a second one.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
+Counts = NDArray[Any]  # int64, or float64 where rows have weights
 
-BINS_PER_OCTAVE = 64  # distance bins are 1.1 % wide
-_LOWEST_OCTAVE, _OCTAVES = -24, 48  # distances from 2**-24 to 2**24 scaled units, the rest in the outer bins
-N_DISTANCE_BINS = BINS_PER_OCTAVE * _OCTAVES
+# A distance bin is what a float32 is when its last 17 bits are cut off: 64 bins from a power of two to the next, each
+# 0.8 to 1.6 % wide; from 2**-24 to 2**24 scaled units, the rest in the outer bins.
+_CUT_BITS = 17
+_LOWEST_BIN = (127 - 24) << (23 - _CUT_BITS)
+N_DISTANCE_BINS = 48 << (23 - _CUT_BITS)
 
 
 def merge_moments(
-    n: tuple[NDArray[np.number], NDArray[np.number]],
+    n: tuple[Counts, Counts],
     mean: tuple[FloatArray, FloatArray],
     m2: tuple[FloatArray, FloatArray],
 ) -> tuple[FloatArray, FloatArray]:
@@ -42,7 +46,8 @@ def merge_moments(
     >>> round(float(mean), 12), round(float(m2), 12)
     (4.2, 50.8)
     """
-    total = np.maximum(n[0] + n[1], 1)
+    total = n[0] + n[1]
+    total = np.where(total > 0, total, 1)
     delta = mean[1] - mean[0]
     weight = n[1] / total
     return mean[0] + delta * weight, m2[0] + m2[1] + delta * delta * n[0] * weight
@@ -55,37 +60,43 @@ class ColumnSummary:
     Attributes
     ----------
     n, missing : ndarray of shape (n_numeric,)
-        Rows with and without a usable value.
+        Rows with and without a usable value; sums of weights, if rows have any.
     mean, m2, low, high : ndarray of shape (n_numeric,)
         Mean, sum of squared deviations, least and greatest value; `low` is inf and `high` -inf where n is 0.
     """
 
-    n: IntArray
-    missing: IntArray
+    n: Counts
+    missing: Counts
     mean: FloatArray
     m2: FloatArray
     low: FloatArray
     high: FloatArray
 
     @classmethod
-    def of(cls, values: FloatArray) -> Self:
-        """Summarise one block of rows.
+    def empty(cls, n_numeric: int) -> Self:
+        """Summarise no rows."""
+        none, zeros = np.zeros(n_numeric, dtype=np.int64), np.zeros(n_numeric)
+        return cls(none, none, zeros, zeros, np.full(n_numeric, np.inf), np.full(n_numeric, -np.inf))
+
+    def add(self, values: Sequence[FloatArray], counted: Counts | None, tile_rows: int) -> Self:
+        """Summarise the next rows of a span with those before them, tile by tile, so that batch ends leave no trace.
 
         Parameters
         ----------
-        values : ndarray of shape (n_numeric, n_rows)
-            NaN where missing.
+        values : sequence of ndarray of shape (n_rows,)
+            One per numeric feature; NaN where missing.
+        counted : ndarray of shape (n_rows,), optional
+            How many rows each counts for, 0 for those that don't; once each by default.
+        tile_rows : int
         """
-        n_rows = values.shape[1]
-        bad = np.isnan(values)
-        missing = bad.sum(axis=1)
-        n = n_rows - missing
-        filled = np.where(bad, 0.0, values) if missing.any() else values
-        mean = filled.sum(axis=1) / np.maximum(n, 1)
-        deviation = np.where(bad, 0.0, values - mean[:, None]) if missing.any() else values - mean[:, None]
-        low = np.min(values, axis=1, initial=np.inf, where=~bad)
-        high = np.max(values, axis=1, initial=-np.inf, where=~bad)
-        return cls(n, missing, mean, np.square(deviation).sum(axis=1), low, high)
+        if not values or not len(values[0]):
+            return self
+        columns = [_summarise_tiles(column, counted, tile_rows) for column in values]
+        n, missing, mean, m2, low, high = (np.stack(figures, axis=1) for figures in zip(*columns, strict=True))
+        total = self
+        for i in range(len(n)):
+            total = total.merge(type(self)(n[i], missing[i], mean[i], m2[i], low[i], high[i]))
+        return total
 
     def merge(self, other: Self) -> Self:
         """Summarise the rows of both."""
@@ -96,7 +107,7 @@ class ColumnSummary:
     @property
     def variance(self) -> FloatArray:
         """Variance of each feature (divided by n), shape (n_numeric,)."""
-        return self.m2 / np.maximum(self.n, 1)
+        return self.m2 / np.where(self.n > 0, self.n, 1)
 
 
 @dataclass(frozen=True)
@@ -106,19 +117,20 @@ class ClusterSummary:
     Attributes
     ----------
     rows : ndarray of shape (n_clusters,)
+        Sums of weights, if rows have any.
     mean, m2 : ndarray of shape (n_clusters, n_features)
         Mean and sum of squared deviations from it.
     sse : ndarray of shape (n_clusters,)
         Sum of squared distances to the centroid the rows were assigned to; its total is the inertia.
     distance_counts : ndarray of shape (n_clusters, N_DISTANCE_BINS)
-        Rows by distance to their centroid, in bins of 1/64 octave.
+        Rows by distance to their centroid, in bins that are about 1 % wide.
     """
 
-    rows: IntArray
+    rows: Counts
     mean: FloatArray
     m2: FloatArray
     sse: FloatArray
-    distance_counts: IntArray
+    distance_counts: Counts
 
     @classmethod
     def empty(cls, n_clusters: int, n_features: int) -> Self:
@@ -145,19 +157,20 @@ class ClusterSummary:
         )
 
     @property
-    def n_rows(self) -> int:
-        """Rows of all clusters together."""
-        return int(self.rows.sum())
+    def n_rows(self) -> float:
+        """Rows of all clusters together; a whole number unless rows have weights."""
+        total: float = self.rows.sum().item()
+        return total
 
     @property
     def shares(self) -> FloatArray:
         """Share of all rows in each cluster, shape (n_clusters,)."""
-        return self.rows / max(self.n_rows, 1)
+        return np.asarray(self.rows / (self.n_rows or 1))
 
     @property
     def inertia_per_row(self) -> float:
         """Mean squared distance of a row to its centroid."""
-        return float(self.sse.sum() / max(self.n_rows, 1))
+        return float(self.sse.sum() / (self.n_rows or 1))
 
     def distance_quantile(self, q: float) -> FloatArray:
         """Distance within which at least a share `q` of each cluster's rows lies; 0 for an empty cluster.
@@ -172,22 +185,126 @@ class ClusterSummary:
             target = q * counts.sum()
             if target > 0:
                 inside = int(np.searchsorted(np.cumsum(counts), target))
-                quantile[i] = 2.0 ** (_LOWEST_OCTAVE + (inside + 1) / BINS_PER_OCTAVE)
+                quantile[i] = distance_bin_ends()[inside]
         return quantile
 
 
-def count_distances(cluster_ids: NDArray[np.integer], distances: NDArray[np.floating], n_clusters: int) -> IntArray:
-    """Count rows by cluster and distance bin; integers, so any order of batches gives the same.
+@dataclass(frozen=True)
+class DeviationSums:
+    """What the assign pass adds up of the rows of each cluster: how they deviate from the centroid.
 
-    Returns
-    -------
-    ndarray of shape (n_clusters, N_DISTANCE_BINS)
+    Deviations are small beside the spread of the data, so one pass loses no digits, and sums of several spans merge by
+    adding.
+
+    Attributes
+    ----------
+    centroids : ndarray of shape (n_clusters, n_features)
+        As float32 has them: what the deviations are taken from.
+    rows : ndarray of shape (n_clusters,)
+        Sums of weights, if rows have any.
+    sums, squares : ndarray of shape (n_clusters, n_features)
+        Of the deviations, and of their squares.
+    distance_counts : ndarray of shape (n_clusters, N_DISTANCE_BINS)
     """
-    octave = np.log2(np.maximum(distances, 2.0**_LOWEST_OCTAVE), dtype=np.float32)
-    bins = ((octave - _LOWEST_OCTAVE) * BINS_PER_OCTAVE).astype(np.int64)
+
+    centroids: NDArray[np.float32]
+    rows: Counts
+    sums: FloatArray
+    squares: FloatArray
+    distance_counts: Counts
+
+    @classmethod
+    def empty(cls, centroids: FloatArray, kind: type[np.number] = np.int64) -> Self:
+        """Sum of no rows; rows are counted as int64, weights added up as float64."""
+        zeros, n_clusters = np.zeros(centroids.shape), len(centroids)
+        counts = np.zeros((n_clusters, N_DISTANCE_BINS), kind)
+        return cls(centroids.astype(np.float32), np.zeros(n_clusters, kind), zeros, zeros, counts)
+
+    def merge(self, other: Self) -> Self:
+        """Sum of the rows of both."""
+        return type(self)(
+            self.centroids,
+            self.rows + other.rows,
+            self.sums + other.sums,
+            self.squares + other.squares,
+            self.distance_counts + other.distance_counts,
+        )
+
+    @property
+    def summary(self) -> ClusterSummary:
+        """The same as moments."""
+        rows = self.rows[:, None]
+        shift = self.sums / np.where(rows > 0, rows, 1)
+        mean = np.where(rows > 0, self.centroids + shift, 0.0)
+        m2 = np.maximum(self.squares - shift * self.sums, 0.0)
+        return ClusterSummary(self.rows, mean, m2, self.squares.sum(axis=1), self.distance_counts)
+
+
+def add_distances(
+    total: Counts,
+    cluster_ids: NDArray[np.integer],
+    distances: NDArray[np.float32],
+    weights: FloatArray | None,
+) -> Counts:
+    """Count the next rows by cluster and distance bin, one by one in their order, so that batch ends leave no trace.
+
+    Parameters
+    ----------
+    total : ndarray of shape (n_clusters, N_DISTANCE_BINS)
+    cluster_ids, distances, weights : ndarray of shape (n_rows,)
+    """
+    bins = (np.ascontiguousarray(distances).view(np.int32) >> _CUT_BITS) - _LOWEST_BIN
     np.clip(bins, 0, N_DISTANCE_BINS - 1, out=bins)
-    flat = np.bincount(cluster_ids * np.int64(N_DISTANCE_BINS) + bins, minlength=n_clusters * N_DISTANCE_BINS)
-    return flat.reshape(n_clusters, N_DISTANCE_BINS)
+    flat = cluster_ids * np.int64(N_DISTANCE_BINS) + bins
+    counts = total.copy()
+    np.add.at(counts.reshape(-1), flat, 1 if weights is None else weights)
+    return counts
+
+
+def distance_bin_ends() -> NDArray[np.float32]:
+    """Give the upper end of each distance bin, in scaled units; shape (N_DISTANCE_BINS,)."""
+    bits = (np.arange(1, N_DISTANCE_BINS + 1, dtype=np.int32) + _LOWEST_BIN) << _CUT_BITS
+    return bits.view(np.float32)
+
+
+def _summarise_tiles(values: FloatArray, counted: Counts | None, tile_rows: int) -> tuple[Counts, ...]:
+    """Moments of each tile of a column: n, missing, mean, m2, low, high, each of shape (n_tiles,)."""
+    whole = len(values) // tile_rows * tile_rows
+    found = []
+    for cut, width in ((slice(0, whole), tile_rows), (slice(whole, None), len(values) - whole)):
+        tiles = values[cut].reshape(-1, width) if width else values[:0].reshape(0, 1)
+        if counted is None and not np.isnan(np.vdot(tiles, tiles)):
+            found.append(_moments(tiles))
+            continue
+        bad = np.isnan(tiles)
+        weights = np.ones(tiles.shape, np.int64) if counted is None else counted[cut].reshape(tiles.shape)
+        # A tile that counts in full is summed the same way whether its neighbours do or not.
+        full = ~bad.any(axis=1) & (weights == 1).all(axis=1)
+        some = _weighted_moments(np.where(bad, 0.0, tiles)[~full], bad[~full], weights[~full])
+        figures = []
+        for of_full, of_some in zip(_moments(tiles[full]), some, strict=True):
+            both = np.empty(len(tiles), of_some.dtype)
+            both[full], both[~full] = of_full, of_some
+            figures.append(both)
+        found.append(tuple(figures))
+    return tuple(np.concatenate(figures) for figures in zip(*found, strict=True))
+
+
+def _moments(x: FloatArray) -> tuple[Counts, ...]:
+    n = np.full(len(x), x.shape[1])
+    mean = x.mean(axis=1)
+    deviation = x - mean[:, None]
+    return n, np.zeros_like(n), mean, np.einsum("ij,ij->i", deviation, deviation), x.min(axis=1), x.max(axis=1)
+
+
+def _weighted_moments(x: FloatArray, bad: NDArray[np.bool_], weights: Counts) -> tuple[Counts, ...]:
+    used = np.where(bad, 0, weights)
+    n = used.sum(axis=1)
+    mean = (used * x).sum(axis=1) / np.where(n > 0, n, 1)
+    deviation = np.square(x - mean[:, None])
+    low = np.min(x, axis=1, initial=np.inf, where=used > 0)
+    high = np.max(x, axis=1, initial=-np.inf, where=used > 0)
+    return n, np.where(bad, weights, 0).sum(axis=1), mean, (used * deviation).sum(axis=1), low, high
 
 
 def sample_positions(n_rows: int, size: int, seed: int) -> IntArray:

@@ -31,7 +31,7 @@ def describe_version(config: Config, version: str) -> dict[str, Any]:
     found = store.load(version)
     return _describe(store, found) | {
         "labels": [
-            dict(line) | {"rows": int(rows), "share": float(share)}
+            dict(line) | {"rows": rows.item(), "share": float(share)}
             for line, rows, share in zip(found.labels, found.summary.rows, found.summary.shares, strict=True)
         ],
         "gate": [asdict(check) for check in found.gate],
@@ -236,7 +236,7 @@ def _segments(found: ModelVersion) -> dict[str, dict[str, Any]]:
     original = to_original_units(means, model.features, model.scaling)
     return {
         label: {
-            "rows": int(found.summary.rows[i]),
+            "rows": found.summary.rows[i].item(),
             "share": float(found.summary.shares[i]),
             "centroid": dict(zip(names, original[i].tolist(), strict=True)),
         }

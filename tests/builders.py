@@ -1,16 +1,25 @@
 """Small things that many tests need: configurations, scalings, blobs, and the summary of given rows."""
 
 import itertools
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from hypothesis import settings
 
-from kmstream.clustering import find_nearest, summarise
+from kmstream.assign import Assigned, AssignJob, assign_dataset
+from kmstream.clustering import ClusterModel, assign_rows
 from kmstream.config import Config, FeaturesConfig
 from kmstream.drift import Observed
-from kmstream.features import Scaling
-from kmstream.summary import ClusterSummary
+from kmstream.engine import single_threaded
+from kmstream.features import Rows, Scaling
+from kmstream.fit import Fit, fit_centroids
+from kmstream.matrices import open_matrices
+from kmstream.run import Run
+from kmstream.scan import Scan, scan_dataset
+from kmstream.scan import make_scaling as freeze_scaling
+from kmstream.summary import ClusterSummary, DeviationSums
 
 settings.register_profile("steady", deadline=None)  # a busy machine must not fail a law
 settings.load_profile("steady")
@@ -59,11 +68,31 @@ def make_clouds(n_one: int, n_two: int, seed: int) -> tuple[np.ndarray[Any, Any]
     return rng.normal(size=(n_one, 2)), rng.normal(size=(n_two, 2))
 
 
+def make_rows(X: Any, keep: Any = None, weights: Any = None) -> Rows:
+    """Rows in scaled units: all of them kept, each once, unless said otherwise."""
+    X = np.asarray(X, dtype=np.float32)
+    keep = np.ones(len(X), dtype=bool) if keep is None else np.asarray(keep)
+    return Rows(X, keep, None if weights is None else np.asarray(weights, dtype=np.float64))
+
+
+def cut_rows(rows: Rows, piece: slice) -> Rows:
+    """Some of the rows, in memory of their own."""
+    weights = None if rows.weights is None else rows.weights[piece].copy()
+    return Rows(rows.X[piece].copy(), rows.keep[piece].copy(), weights)
+
+
+def repeat_rows(rows: Rows, times: Any) -> Rows:
+    """Each row as often as it counts, without weights."""
+    return Rows(np.repeat(rows.X, times, axis=0), np.repeat(rows.keep, times))
+
+
+def no_deviations(centroids: Any, *, weighted: bool = False) -> DeviationSums:
+    """Where the sums of an assign pass begin."""
+    return DeviationSums.empty(np.asarray(centroids, dtype=np.float64), np.float64 if weighted else np.int64)
+
+
 def summarise_rows(X: Any, centroids: Any) -> ClusterSummary:
-    X, centroids = np.asarray(X, dtype=np.float32), np.asarray(centroids, dtype=np.float64)
-    return summarise(
-        X, np.ones(len(X), dtype=bool), find_nearest(X, centroids), centroids, ClusterSummary.empty(*centroids.shape)
-    )
+    return assign_rows(make_rows(X), no_deviations(centroids))[1].summary
 
 
 def observe_rows(
@@ -91,3 +120,38 @@ def bits_of(found: Any) -> list[bytes]:
 def chunks(borders: list[int]) -> list[slice]:
     """The slices between borders."""
     return [slice(a, b) for a, b in itertools.pairwise(borders)]
+
+
+@dataclass(frozen=True)
+class Passes:
+    """What the passes of a refresh leave behind, one after the other."""
+
+    scan: Scan
+    scaling: Scaling
+    fit: Fit
+    assigned: Assigned
+
+    def bits(self) -> list[bytes]:
+        """Every bit of every number."""
+        parts = [self.scan.columns, self.assigned.deviations, self.assigned.summary]
+        values = self.assigned.values
+        arrays = [self.scan.weights, self.fit.centroids, self.fit.rows, values.bins, self.assigned.outliers]
+        arrays += [self.scaling.center, self.scaling.scale, self.scaling.fill, self.scaling.edges]
+        told = [(done.name, done.rows, done.inertia_per_row, done.largest_move) for done in self.fit.passes]
+        told += [self.scaling.categories, sorted(values.skipped.items()), sorted(values.unseen.items())]
+        told += [self.assigned.fit_sse, self.assigned.current_sse, self.scan.sample.to_pydict()]
+        found = [bits for part in parts for bits in bits_of(part)]
+        return [*found, *(array.tobytes() for array in arrays), self.assigned.migration.tobytes(), repr(told).encode()]
+
+
+def make_passes(run: Run, folder: Path, *, known: Any = None, current: ClusterModel | None = None) -> Passes:
+    """Scan, fit and assign as a first refresh does, the outputs in a folder that is there; nothing is published."""
+    features, n_clusters = run.config.features, run.config.model.n_clusters
+    with single_threaded():
+        scan = scan_dataset(run, statistics=True)
+        scaling = freeze_scaling(features, scan)
+        with open_matrices(run, scaling, folder / ".scratch") as matrices:
+            fit = fit_centroids(run, matrices, scan, known)
+            model = ClusterModel(features, scaling, fit.centroids, tuple(f"s{i}" for i in range(n_clusters)))
+            job = AssignJob.of(run, matrices, model, folder / "assigned", "v000001", np.ones(n_clusters), current)
+            return Passes(scan, scaling, fit, assign_dataset(run, job))

@@ -16,7 +16,7 @@ from kmstream.config import Config, parse_config
 from kmstream.dataset import Dataset, open_dataset
 from kmstream.engine import Silent
 from kmstream.pipeline import refresh
-from kmstream.run import Run
+from kmstream.run import Run, find_weighting
 
 os.environ.setdefault("DO_NOT_TRACK", "1")
 
@@ -67,7 +67,8 @@ def make_config(base: Path, **sections: Any) -> Config:
 def make_run(
     config: Config, *, chunk_rows: int = 4096, only: Sequence[str] = (), dataset: Dataset | None = None
 ) -> Run:
-    return Run(config, open_dataset(config, only) if dataset is None else dataset, chunk_rows, Silent())
+    dataset = open_dataset(config, only) if dataset is None else dataset
+    return Run(config, dataset, chunk_rows, Silent(), find_weighting(config, dataset, chunk_rows))
 
 
 @pytest.fixture(scope="session")

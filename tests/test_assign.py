@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from kmstream.assign import AssignJob, assign_dataset, count_migration
 from kmstream.assignments import (
-    CLUSTER_COLUMNS,
     find_pending,
     fresh_folder,
     mark_complete,
@@ -23,9 +22,10 @@ from kmstream.assignments import (
     write_manifest,
 )
 from kmstream.clustering import ClusterModel
-from kmstream.dataset import open_dataset
+from kmstream.dataset import CLUSTER_COLUMNS, open_dataset
 from kmstream.errors import ConfigError, InvalidFeatureError, OutputError, SchemaMismatchError
 from kmstream.features import Scaling
+from kmstream.matrices import Matrices
 
 
 def make_model(features, centroids=((0.0, 0.0), (10.0, 0.0), (0.0, 10.0)), labels=("big", "right", "up")):
@@ -42,6 +42,12 @@ def make_model(features, centroids=((0.0, 0.0), (10.0, 0.0), (0.0, 10.0)), label
     return ClusterModel(features, scaling, np.array(centroids), tuple(labels))
 
 
+def make_job(run, model, folder, *, limits=None, current=None, version="v000001"):
+    matrices = Matrices(model.features, model.scaling, run.dataset, run.chunk_rows, run.weighting)
+    limits = np.full(len(model.labels), np.inf) if limits is None else np.array(limits)
+    return AssignJob.of(run, matrices, model, folder, version, limits, current)
+
+
 @pytest.fixture
 def out(tmp_path):
     return tmp_path / "assigned"
@@ -55,8 +61,8 @@ def assign(config, run_of, out):
         made = config(**sections)
         model = model or make_model(made.features)
         job_run = run_of(made, chunk_rows=chunk_rows)
-        limits = np.full(len(model.labels), np.inf) if limits is None else np.array(limits)
-        return assign_dataset(job_run, AssignJob.of(job_run, model, out, "v000007", limits, current))
+        job = make_job(job_run, model, out, limits=limits, current=current, version="v000007")
+        return assign_dataset(job_run, job)
 
     return run
 
@@ -102,7 +108,7 @@ def test_assign_dataset_keeps_all_rows_for_any_layout(
     config = config_in(base, engine={"workers": workers})
     run = run_of(config, chunk_rows=chunk_rows)
     model = make_model(config.features)
-    found = assign_dataset(run, AssignJob.of(run, model, base / "out", "v000001", np.full(3, np.inf)))
+    found = assign_dataset(run, make_job(run, model, base / "out"))
     for path, table in tables.items():
         assert pq.read_table(base / "out" / path).select(table.column_names).equals(table)
     assert found.summary.n_rows == sum(sizes)
@@ -114,7 +120,7 @@ def test_assign_dataset_leaves_the_same_sums_for_any_workers_and_chunks(config, 
     found = []
     for workers, chunk_rows in ((1, 4096), (4, 16_384)):
         run = run_of(config(engine={"workers": workers}), chunk_rows=chunk_rows)
-        job = AssignJob.of(run, make_model(run.config.features), tmp_path / "out", "v000001", np.full(3, np.inf))
+        job = make_job(run, make_model(run.config.features), tmp_path / "out")
         found.append(assign_dataset(run, job).summary)
     for name in ("rows", "mean", "m2", "sse", "distance_counts"):
         assert np.array_equal(getattr(found[0], name), getattr(found[1], name))
@@ -135,6 +141,28 @@ def test_assign_dataset_counts_rows_beyond_the_limits(assign, data, files):
     x = [0.0, 0.9, 1.1, 9.5, 12.5, 2.0]
     files(data, {"a.parquet": pa.table({"x": x, "y": [0.0] * 6})})
     assert assign(limits=[1.0, 2.0, np.inf]).outliers.tolist() == [2, 1, 0]
+
+
+def test_assign_dataset_counts_rows_by_their_weights_but_lists_them_as_they_are(assign, data, files, out):
+    weights = [0.5, 0.0, None, 2.0, 4.0, 8.0]
+    files(data, {"a.parquet": pa.table({"x": [0.0, 0.9, 1.1, 9.5, 12.5, None], "y": [0.0] * 6, "w": weights})})
+    found = assign(features={"weight": "w", "on_missing": "skip"}, limits=[0.5, 2.0, np.inf])
+    assert found.summary.rows.tolist() == [0.5, 6.0, 0.0]
+    assert found.outliers.tolist() == [0.0, 4.0, 0.0]
+    assert found.values.bins[0].tolist() == [0, 0.5, 0, 0, 0, 0, 0, 0, 0, 6.0, 8.0]
+    assert found.counts.tolist() == [3, 2, 0]
+    assert found.entries["a.parquet"].rows_per_cluster == {"big": 3, "right": 2, "up": 0}
+    assert found.entries["a.parquet"].skipped == {"x: missing": 1}
+    assert pq.read_table(out / "a.parquet")["cluster_id"].to_pylist() == [0, 0, 0, 1, 1, None]
+
+
+def test_assign_dataset_counts_the_migration_of_weights(assign, config, data, files):
+    files(data, {"a.parquet": pa.table({"x": [0.0, 0.0, 10.0], "y": [0.0, 10.0, 0.0], "w": [1.5, 2.5, 4.0]})})
+    features = {"features": {"weight": "w"}}
+    current = make_model(config(**features).features, [(0.0, 10.0), (5.0, 0.0)], ("one", "two"))
+    found = assign(current=current, **features)
+    assert found.migration.tolist() == [[0, 0, 2.5], [1.5, 4.0, 0]]
+    assert (found.current_sse, found.fit_sse) == (5.5 * 25, 0.0)
 
 
 def test_assign_dataset_counts_the_migration_from_the_current_model(assign, config, data, files, blobs):
@@ -224,11 +252,14 @@ def test_assign_dataset_keeps_columns_of_odd_and_equal_names(assign, data, files
 
 @pytest.mark.parametrize("codec", ["NONE", "SNAPPY", "GZIP", "BROTLI", "LZ4", "ZSTD"])
 def test_assign_dataset_keeps_the_codec_of_the_input(assign, data, files, blobs, out, codec):
+    """Where columns are chosen, all are written again with it; else the old are copied, and the new have none."""
     files(data, {"a.parquet": blobs(50)}, compression=codec)
-    assign()
-    before, after = (pq.read_metadata(folder / "a.parquet").row_group(0) for folder in (data, out))
-    assert after.column(1).compression == before.column(1).compression
-    assert after.column(4).compression == before.column(1).compression
+    names = blobs(0).column_names
+    for columns, of_new in (("all", "UNCOMPRESSED"), (names, codec)):
+        assign(output={"columns": columns})
+        before, after = (pq.read_metadata(folder / "a.parquet").row_group(0) for folder in (data, out))
+        assert [after.column(i).compression for i in range(4)] == [before.column(i).compression for i in range(4)]
+        assert {after.column(i).compression for i in range(4, 8)} == {of_new if of_new != "NONE" else "UNCOMPRESSED"}
 
 
 def test_assign_dataset_adds_cluster_columns_of_the_promised_types(assign, data, files, blobs, out):
@@ -294,7 +325,7 @@ def test_assign_dataset_keeps_skipped_rows_with_nulls_and_counts_them_by_reason(
     for name in CLUSTER_COLUMNS:
         assert [value is None for value in written.column(name).to_pylist()] == [False, True, True, True, True, True]
     assert written.column("x").to_pylist()[:3] == x[:3]
-    assert dict(found.skipped) == {"x: missing": 7, "y: missing": 1, "x: log1p of a value <= -1": 1}
+    assert dict(found.values.skipped) == {"x: missing": 7, "y: missing": 1, "x: log1p of a value <= -1": 1}
     assert found.entries["b.parquet"].skipped == {"x: missing": 4}
     assert found.summary.n_rows == 1
 
@@ -304,7 +335,7 @@ def test_assign_dataset_fills_missing_values_under_the_other_policies(assign, da
     files(data, {"a.parquet": pa.table({"x": [None, 10.0], "y": [10.0, float("nan")]})})
     found = assign(features={"on_missing": policy})
     assert pq.read_table(out / "a.parquet").column("cluster_label").to_pylist() == ["up", "right"]
-    assert not found.skipped
+    assert not found.values.skipped
 
 
 def test_assign_dataset_names_the_row_that_stops_it_and_leaves_nothing_of_the_file(assign, data, files, out, tree):
@@ -322,7 +353,7 @@ def test_assign_dataset_assigns_unseen_categories_and_counts_them(assign, config
     features = {"numeric": ["x"], "categorical": ["kind"]}
     model = make_model(config(features=features).features, [(0.0, 1.0, 0.0), (0.0, 0.0, 1.0)], ("zero", "one"))
     found = assign(features=features, model=model)
-    assert found.unseen == {"kind": 1}
+    assert found.values.unseen == {"kind": 1}
     assert pq.read_table(out / "a.parquet").column("cluster_label").to_pylist() == ["zero", "one", "zero", "one"]
 
 
@@ -342,7 +373,7 @@ def test_assign_dataset_says_which_input_vanished_instead_of_blaming_the_output(
 ):
     files(data, {"a.parquet": blobs(10)})
     run = run_of(config())
-    job = AssignJob.of(run, make_model(run.config.features), out, "v000001", np.full(3, np.inf))
+    job = make_job(run, make_model(run.config.features), out)
     (data / "a.parquet").unlink()
     with pytest.raises(FileNotFoundError, match=r"data/a\.parquet"):
         assign_dataset(run, job)
@@ -363,6 +394,7 @@ from kmstream.dataset import open_dataset
 from kmstream.engine import Silent
 from kmstream.errors import OutputError
 from kmstream.features import Scaling
+from kmstream.matrices import Matrices
 from kmstream.run import Run
 base = Path({str(tmp_path)!r})
 config = parse_config({{"name": "a", "dataset": {{"path": "data"}}, "features": {{"numeric": ["x", "y"]}},
@@ -373,7 +405,8 @@ scaling = Scaling(two, two + 1, two, np.tile(np.arange(9.0), (2, 1)))
 model = ClusterModel(config.features, scaling, np.array([[0.0, 0.0], [10.0, 0.0]]), ("a", "b"))
 resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
 try:
-    assign_dataset(run, AssignJob.of(run, model, base / "assigned", "v000001", np.full(2, np.inf)))
+    matrices = Matrices(config.features, scaling, run.dataset, 4096)
+    assign_dataset(run, AssignJob.of(run, matrices, model, base / "assigned", "v000001", np.full(2, np.inf)))
 except OutputError as error:
     print(error, *error.__notes__, sep="\\n")
 """
@@ -419,7 +452,12 @@ def test_write_manifest_tells_what_was_assigned(assign, config, data, files, blo
     line = content["partitions"]["sub/b.parquet"]
     assert (out / line.pop("output")).is_file()
     assert line.pop("fingerprint")
-    counts = {"rows_per_cluster": {"big": 1, "right": 0, "up": 0}, "skipped": {"x: missing": 1}, "unseen": {}}
+    counts = {
+        "rows_per_cluster": {"big": 1, "right": 0, "up": 0},
+        "skipped": {"x: missing": 1},
+        "unseen": {},
+        "rewritten": "",
+    }
     assert line == {"rows": 2} | counts
     assert read_manifest(out) == found.entries
     assert read_manifest(out / "elsewhere") == {}

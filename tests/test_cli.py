@@ -27,6 +27,7 @@ from kmstream.cli import FailOn, app
 from kmstream.cli.options import Options, to_json_text
 from kmstream.cli.progress import Bars, show_progress
 from kmstream.engine import Silent
+from kmstream.plan import MAX_CHUNK_ROWS
 from kmstream.store import Store
 
 KMSTREAM = str(Path(sys.executable).with_name("kmstream"))
@@ -314,8 +315,10 @@ def test_score_prints_json_of_a_new_partition(there, files, blobs):
 def test_plan_prints_the_arithmetic_that_it_gives_as_json(here, files, blobs):
     files(here / "data", {"a.parquet": blobs(50_000)})
     shown, found = run("plan").stdout, answer("plan")
-    free = found["memory_limit_bytes"] - found["sample_bytes"]
-    assert f"{free // (6 * found['bytes_per_row']):,}, down to a power of two" in shown
+    free = found["memory_limit_bytes"] - found["sample_bytes"] - found["workers"] * found["worker_bytes"]
+    affordable = free // (found["workers"] * found["bytes_per_row"])
+    assert found["chunk_rows"] == min(1 << affordable.bit_length() - 1, MAX_CHUNK_ROWS)
+    assert f"({found['workers']} x {found['bytes_per_row']:,} bytes), down to a power of two" in " ".join(shown.split())
     for figure in (found["chunk_rows"], found["bytes_per_row"]):
         assert f"{figure:,}" in shown
     assert not (here / "out").exists()
@@ -414,7 +417,8 @@ def _cut_off_footer(folder: Path) -> None:
 def _flip_bytes(folder: Path) -> None:
     path = folder / "data/m2.parquet"
     damaged = bytearray(path.read_bytes())
-    damaged[4:64] = bytes(255 - byte for byte in damaged[4:64])
+    footer = int.from_bytes(damaged[-8:-4], "little") + 8
+    damaged[4:-footer] = bytes(255 - byte for byte in damaged[4:-footer])
     path.write_bytes(damaged)
 
 

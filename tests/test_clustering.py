@@ -2,26 +2,33 @@
 
 import numpy as np
 import pytest
-from builders import CORNERS, bits_of, chunks, exact_distances, make_blobs
+from builders import (
+    CORNERS,
+    bits_of,
+    chunks,
+    cut_rows,
+    exact_distances,
+    make_blobs,
+    make_rows,
+    no_deviations,
+    repeat_rows,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kmstream.clustering import (
     ClusterSums,
+    add_rows,
     add_squares,
+    assign_rows,
     find_nearest,
+    find_radii,
     largest_move,
     move_centroids,
     sum_by_cluster,
-    summarise,
     tiles,
 )
 from kmstream.features import TILE_ROWS
-from kmstream.summary import ClusterSummary
-
-
-def all_rows(X):
-    return np.ones(len(X), dtype=bool)
 
 
 @given(st.integers(1, 6), st.integers(1, 5), st.integers(0, 1000))
@@ -69,43 +76,107 @@ def test_find_nearest_loses_no_digits_between_centroids_far_on_both_sides_of_zer
     assert np.array_equal(find_nearest(X, centroids).cluster_ids, ids)
 
 
-@pytest.mark.parametrize("offset", [0.0, 1e5])
+@settings(max_examples=60)
+@given(st.integers(1, 300), st.integers(1, 3), st.integers(0, 1000))
+def test_find_nearest_is_exact_where_distances_tie(n_clusters, n_features, seed):
+    """Whole numbers leave nothing to round: the first of equal centroids wins, and its margin is 0, not nearly 0."""
+    rng = np.random.default_rng(seed)
+    X, centroids = rng.integers(-3, 4, (50, n_features)), rng.integers(-3, 4, (n_clusters, n_features)).astype(float)
+    squares = np.square(X[:, None, :] - centroids).sum(axis=2)
+    found, ordered = find_nearest(X.astype(np.float32), centroids), np.sqrt(np.sort(squares, axis=1))
+    assert found.cluster_ids.tolist() == squares.argmin(axis=1).tolist()
+    np.testing.assert_allclose(found.distances, ordered[:, 0], rtol=1e-6)
+    if n_clusters > 1:
+        np.testing.assert_allclose(found.margins, ordered[:, 1] - ordered[:, 0], rtol=1e-6)
+    counts = sum_by_cluster(make_rows(X), centroids, ClusterSums.empty(*centroids.shape)).counts
+    assert counts.tolist() == np.bincount(squares.argmin(axis=1), minlength=n_clusters).tolist()
+
+
+@pytest.mark.parametrize("n_clusters", [255, 256, 257, 65_535, 65_536, 65_537])
+def test_find_nearest_knows_every_centroid_however_many_there_are(n_clusters):
+    ids = np.unique(np.clip([0, 1, 127, 128, 254, 255, 256, n_clusters - 2, n_clusters - 1], 0, n_clusters - 1))
+    grid = np.stack(np.divmod(np.arange(n_clusters), 257), axis=1) / 32  # every one of them has a place of its own
+    X = grid[ids].astype(np.float32)
+    assert find_nearest(X, grid).cluster_ids.tolist() == ids.tolist()
+    counts = sum_by_cluster(make_rows(X), grid, ClusterSums.empty(n_clusters, 2)).counts
+    assert np.flatnonzero(counts).tolist() == ids.tolist()
+    twice = np.concatenate([grid, grid])
+    again = find_nearest(X, twice)
+    assert (again.cluster_ids.tolist(), set(again.margins.tolist())) == (ids.tolist(), {0.0})
+
+
+@given(st.integers(0, 1000), st.sampled_from([1e-3, 1.0, 30.0, 1e3, 1e6]))
+def test_find_nearest_margins_are_right_near_and_far(seed, size):
+    rng = np.random.default_rng(seed)
+    X, centroids = rng.normal(0.0, size, (200, 3)).astype(np.float32), rng.normal(0.0, 5.0, (6, 3))
+    found, ordered = find_nearest(X, centroids), np.sort(exact_distances(X, centroids), axis=1)
+    assert (found.margins >= 0).all()
+    np.testing.assert_allclose(found.margins, ordered[:, 1] - ordered[:, 0], atol=2e-5, rtol=1e-4)
+
+
+OFFSETS = [0.0, 1e2, 1e4, 1e5]
+
+
+@pytest.mark.parametrize("offset", OFFSETS)
 def test_sum_by_cluster_loses_no_digits_far_from_zero(offset):
     X, ids = make_blobs(CORNERS + offset, 200, spread=0.5)
-    found = sum_by_cluster(X, all_rows(X), CORNERS + offset, ClusterSums.empty(4, 3))
+    found = sum_by_cluster(make_rows(X), CORNERS + offset, ClusterSums.empty(4, 3))
     assert found.counts.tolist() == np.bincount(ids).tolist()
+    near = (CORNERS + offset).astype(np.float32).astype(np.float64)
+    np.testing.assert_allclose(found.sse(CORNERS + offset), np.square(X - near[ids]).sum(), rtol=1e-9)
+
+
+@given(st.integers(0, 1000), st.sampled_from(OFFSETS), st.sampled_from([1e-2, 1.0, 30.0]), st.integers(1, 5))
+def test_cluster_sums_sse_is_that_of_the_direct_sum(seed, offset, spread, n_parts):
+    rng = np.random.default_rng(seed)
+    centroids = offset + rng.normal(0.0, 5.0, (4, 2))
+    X = (centroids[rng.integers(0, 4, 300)] + rng.normal(0.0, spread, (300, 2))).astype(np.float32)
+    parts = [sum_by_cluster(make_rows(part), centroids, ClusterSums.empty(4, 2)) for part in np.array_split(X, n_parts)]
+    total = parts[0]
+    for part in parts[1:]:
+        total = total.merge(part)
+    ids, near = find_nearest(X, centroids).cluster_ids, centroids.astype(np.float32).astype(np.float64)
+    np.testing.assert_allclose(total.sse(centroids), np.square(X - near[ids]).sum(), rtol=1e-8)
+
+
+def test_cluster_sums_sse_is_never_negative():
+    X = np.tile(np.float32([0.1, 0.7]), (1000, 1))
+    total = sum_by_cluster(make_rows(X), X[:1].astype(np.float64), ClusterSums.empty(1, 2))
+    assert 0.0 <= total.sse(X[:1].astype(np.float64)) < 1e-12
 
 
 ROWS, IDS = make_blobs(CORNERS, 5_200, spread=3.0, seed=3)  # 20,800 rows: five tiles and a bit
 KEEP = np.random.default_rng(4).random(len(ROWS)) < 0.9
+KEEP[TILE_ROWS : 2 * TILE_ROWS] = True  # one tile is whole
+WEIGHTS = np.random.default_rng(5).gamma(1.0, size=len(ROWS)) * (np.arange(len(ROWS)) % 7 > 0)
+ALL, SOME = make_rows(ROWS), make_rows(ROWS, KEEP)
 borders = st.lists(st.integers(1, len(ROWS) // TILE_ROWS).map(lambda n: n * TILE_ROWS), unique=True, max_size=5).map(
     lambda inner: [0, *sorted(inner), len(ROWS)]
 )
 
 
-@settings(max_examples=15)
-@given(borders)
-def test_results_have_the_same_bits_however_rows_are_chunked(borders):
-    nearest = find_nearest(ROWS, CORNERS)
-    parts = [find_nearest(ROWS[chunk].copy(), CORNERS) for chunk in chunks(borders)]
-    for name in ("cluster_ids", "distances", "margins"):
-        assert np.concatenate([getattr(part, name) for part in parts]).tobytes() == getattr(nearest, name).tobytes()
-
-    nothing = ClusterSums.empty(4, 3), ClusterSummary.empty(4, 3), 0.0
-    whole = (
-        sum_by_cluster(ROWS, KEEP, CORNERS, nothing[0]),
-        summarise(ROWS, KEEP, nearest, CORNERS, nothing[1]),
-        add_squares(nearest.distances, KEEP, nothing[2]),
-    )
-    sums, summary, squares = nothing
-    for chunk, part in zip(chunks(borders), parts, strict=True):
-        X, keep = ROWS[chunk].copy(), KEEP[chunk].copy()
-        sums = sum_by_cluster(X, keep, CORNERS, sums)
-        summary = summarise(X, keep, part, CORNERS, summary)
-        squares = add_squares(part.distances, keep, squares)
-    assert bits_of(sums) == bits_of(whole[0])
-    assert bits_of(summary) == bits_of(whole[1])
-    assert squares == whole[2]
+@pytest.mark.parametrize("rows", [ALL, SOME, make_rows(ROWS, KEEP, WEIGHTS)], ids=["all", "some", "weighted"])
+@settings(max_examples=10)
+@given(borders=borders)
+def test_results_have_the_same_bits_however_rows_are_chunked(rows, borders):
+    weighted = rows.weights is not None
+    parts = [cut_rows(rows, chunk) for chunk in chunks(borders)]
+    found = []
+    for pieces in ([rows], parts):
+        sums, deviations, nearest = ClusterSums.empty(4, 3), no_deviations(CORNERS, weighted=weighted), []
+        squares, counts = 0.0, np.zeros(4, np.float64 if weighted else np.int64)
+        for piece in pieces:
+            sums = sum_by_cluster(piece, CORNERS, sums)
+            one, deviations = assign_rows(piece, deviations)
+            squares = add_squares(one.distances, piece, squares)
+            counts = add_rows(counts, one.cluster_ids, piece.weights, piece.keep & (one.distances > 2.0))
+            nearest.append(one)
+        columns = [
+            np.concatenate([getattr(one, name) for one in nearest]) for name in ("cluster_ids", "distances", "margins")
+        ]
+        found.append([*bits_of(sums), *bits_of(deviations), counts.tobytes(), squares, *map(bytes, columns)])
+    assert found[0] == found[1]
+    assert found[0][-3:] == [column.tobytes() for column in vars(find_nearest(ROWS, CORNERS)).values()]
 
 
 def test_tiles_cover_all_rows_once():
@@ -114,49 +185,146 @@ def test_tiles_cover_all_rows_once():
 
 
 def test_sum_by_cluster_agrees_with_numpy():
-    found = sum_by_cluster(ROWS, KEEP, CORNERS, ClusterSums.empty(4, 3))
+    found = sum_by_cluster(SOME, CORNERS, ClusterSums.empty(4, 3))
     X = ROWS[KEEP].astype(np.float64)
     distances = exact_distances(X, CORNERS)
     ids = distances.argmin(axis=1)
     assert found.counts.tolist() == np.bincount(ids).tolist()
     np.testing.assert_allclose(found.sums, [X[ids == i].sum(axis=0) for i in range(4)], rtol=1e-9)
-    np.testing.assert_allclose(found.sse, np.square(distances.min(axis=1)).sum(), rtol=1e-6)
+    np.testing.assert_allclose(found.squares, np.square(X).sum(), rtol=1e-12)
+    np.testing.assert_allclose(found.sse(CORNERS), np.square(distances.min(axis=1)).sum(), rtol=1e-9)
 
 
-def test_summarise_agrees_with_numpy():
-    nearest = find_nearest(ROWS, CORNERS)
-    found = summarise(ROWS, KEEP, nearest, CORNERS, ClusterSummary.empty(4, 3))
+@pytest.mark.parametrize(("decimals", "rtol"), [(10, 1e-9), (24, 1e-6)], ids=["exact differences", "any"])
+def test_assign_rows_agrees_with_numpy(decimals, rtol):
+    """Deviations are taken in float32: where they are exact, so is what is made of them."""
+    X = (np.round(ROWS.astype(np.float64) * 2**decimals) / 2**decimals).astype(np.float32)
+    nearest, total = assign_rows(make_rows(X, KEEP), no_deviations(CORNERS))
+    assert [bytes(column) for column in vars(nearest).values()] == bits_of(find_nearest(X, CORNERS))
+    found = total.summary
     for i in range(4):
-        X = ROWS[KEEP & (nearest.cluster_ids == i)].astype(np.float64)
-        assert found.rows[i] == len(X)
-        np.testing.assert_allclose(found.mean[i], X.mean(axis=0), rtol=1e-9, atol=1e-12)
-        np.testing.assert_allclose(found.m2[i], np.square(X - X.mean(axis=0)).sum(axis=0), rtol=1e-9)
-        np.testing.assert_allclose(found.sse[i], np.square(X - CORNERS[i]).sum(), rtol=1e-9)
+        kept = X[KEEP & (nearest.cluster_ids == i)].astype(np.float64)
+        assert found.rows[i] == len(kept)
+        np.testing.assert_allclose(found.mean[i], kept.mean(axis=0), rtol=rtol, atol=rtol / 1e3)
+        np.testing.assert_allclose(found.m2[i], np.square(kept - kept.mean(axis=0)).sum(axis=0), rtol=rtol)
+        np.testing.assert_allclose(found.sse[i], np.square(kept - CORNERS[i]).sum(), rtol=rtol)
+    assert found.distance_counts.sum(axis=1).tolist() == found.rows.tolist()
 
 
-def test_summarise_takes_squares_from_the_centroid_not_from_the_mean():
-    X = np.array([[1.0], [3.0]], dtype=np.float32)
-    centroids = np.array([[0.0]])
-    found = summarise(X, all_rows(X), find_nearest(X, centroids), centroids, ClusterSummary.empty(1, 1))
+@pytest.mark.parametrize("offset", OFFSETS)
+def test_assign_rows_loses_no_digits_far_from_zero(offset):
+    X, ids = make_blobs(CORNERS + offset, 500, spread=0.5)
+    found = assign_rows(make_rows(X), no_deviations(CORNERS + offset))[1].summary
+    for i in range(4):
+        kept = X[ids == i].astype(np.float64)
+        np.testing.assert_allclose(found.mean[i], kept.mean(axis=0), rtol=1e-8, atol=1e-8)
+        np.testing.assert_allclose(found.m2[i], kept.var(axis=0) * len(kept), rtol=1e-6)
+
+
+def test_assign_rows_takes_squares_from_the_centroid_not_from_the_mean():
+    found = assign_rows(make_rows([[1.0], [3.0]]), no_deviations([[0.0]]))[1].summary
     assert (found.mean.tolist(), found.m2.tolist(), found.sse.tolist()) == ([[2.0]], [[2.0]], [10.0])
 
 
-def test_summarise_of_equal_rows_has_no_variance():
-    X = np.full((10_000, 2), 0.1, dtype=np.float32)
-    centroids = np.array([[0.0, 0.0]])
-    found = summarise(X, all_rows(X), find_nearest(X, centroids), centroids, ClusterSummary.empty(1, 2))
+def test_assign_rows_of_equal_rows_has_no_variance():
+    found = assign_rows(make_rows(np.full((10_000, 2), 0.1)), no_deviations([[0.0, 0.0]]))[1].summary
     assert (found.m2 >= 0).all()
     np.testing.assert_allclose(found.m2, 0.0, atol=1e-12)
 
 
 @pytest.mark.parametrize("n_rows", [0, 10])
-def test_nothing_comes_of_rows_that_are_all_skipped(n_rows):
-    X, keep = np.zeros((n_rows, 3), dtype=np.float32), np.zeros(n_rows, dtype=bool)
-    nearest = find_nearest(X, CORNERS)
-    assert bits_of(sum_by_cluster(X, keep, CORNERS, ClusterSums.empty(4, 3))) == bits_of(ClusterSums.empty(4, 3))
-    summary = summarise(X, keep, nearest, CORNERS, ClusterSummary.empty(4, 3))
-    assert bits_of(summary) == bits_of(ClusterSummary.empty(4, 3))
-    assert add_squares(nearest.distances, keep, 1.5) == 1.5
+@pytest.mark.parametrize("weighted", [False, True])
+def test_nothing_comes_of_rows_that_are_all_skipped(n_rows, weighted):
+    rows = make_rows(np.zeros((n_rows, 3)), np.zeros(n_rows, dtype=bool), np.ones(n_rows) if weighted else None)
+    assert not any(map(np.any, vars(sum_by_cluster(rows, CORNERS, ClusterSums.empty(4, 3))).values()))
+    nothing = no_deviations(CORNERS, weighted=weighted)
+    nearest, total = assign_rows(rows, nothing)
+    assert bits_of(total) == bits_of(nothing)
+    assert len(nearest.cluster_ids) == n_rows
+    assert add_squares(nearest.distances, rows, 1.5) == 1.5
+
+
+# --- weights ---------------------------------------------------------------------------------------------------------
+
+times = st.lists(st.integers(0, 4), min_size=1, max_size=200)
+
+
+@given(times, st.integers(0, 1000), st.sampled_from([0.0, 40.0]))
+def test_sum_by_cluster_counts_a_weighted_row_as_that_many_rows(times, seed, offset):
+    rng = np.random.default_rng(seed)
+    rows = make_rows(offset + rng.normal(0.0, 6.0, (len(times), 3)), rng.random(len(times)) < 0.8)
+    weighted = sum_by_cluster(make_rows(rows.X, rows.keep, times), CORNERS + offset, ClusterSums.empty(4, 3))
+    repeated = sum_by_cluster(repeat_rows(rows, times), CORNERS + offset, ClusterSums.empty(4, 3))
+    assert weighted.counts.tolist() == repeated.counts.tolist()
+    np.testing.assert_allclose(weighted.sums, repeated.sums, rtol=1e-12, atol=1e-9)
+    np.testing.assert_allclose(weighted.sse(CORNERS + offset), repeated.sse(CORNERS + offset), rtol=1e-9, atol=1e-9)
+
+
+@given(times, st.integers(0, 1000))
+def test_assign_rows_counts_a_weighted_row_as_that_many_rows(times, seed):
+    rng = np.random.default_rng(seed)
+    rows = make_rows(rng.normal(0.0, 6.0, (len(times), 3)), rng.random(len(times)) < 0.8)
+    nearest, weighted = assign_rows(make_rows(rows.X, rows.keep, times), no_deviations(CORNERS, weighted=True))
+    one_by_one, repeated = assign_rows(repeat_rows(rows, times), no_deviations(CORNERS))
+    for name, column in vars(nearest).items():  # rows of no weight are assigned too
+        assert np.array_equal(np.repeat(column, times), getattr(one_by_one, name))
+        assert len(column) == len(times)
+    for name in ("rows", "distance_counts"):
+        assert np.array_equal(getattr(weighted, name), getattr(repeated, name))
+    for name in ("rows", "mean", "m2", "sse", "shares", "inertia_per_row"):
+        one, two = getattr(weighted.summary, name), getattr(repeated.summary, name)
+        np.testing.assert_allclose(one, two, rtol=1e-9, atol=1e-9)
+    assert np.array_equal(weighted.summary.distance_quantile(0.99), repeated.summary.distance_quantile(0.99))
+
+
+@given(times, st.integers(0, 1000))
+def test_counts_of_rows_and_squares_take_a_weighted_row_for_that_many_rows(times, seed):
+    rng = np.random.default_rng(seed)
+    keep, places = rng.random(len(times)) < 0.8, rng.integers(0, 3, len(times))
+    distances = rng.gamma(2.0, size=len(times)).astype(np.float32)
+    weighted = make_rows(np.empty((len(times), 0)), keep, times)
+    many, n = repeat_rows(weighted, times), sum(times)
+    assert np.array_equal(
+        add_rows(np.ones(3), places, weighted.weights, keep),
+        add_rows(np.ones(3), np.repeat(places, times), None, many.keep),
+    )
+    one, two = add_squares(distances, weighted, 1.0), add_squares(np.repeat(distances, times), many, 1.0)
+    assert (one, len(many.X)) == (pytest.approx(two, rel=1e-12), n)
+
+
+@pytest.mark.parametrize("size", [1e-6, 1e6])
+def test_weights_that_are_all_so_many_times_larger_change_no_mean(size):
+    one, two = (
+        assign_rows(make_rows(ROWS, KEEP, WEIGHTS * factor), no_deviations(CORNERS, weighted=True))[1].summary
+        for factor in (1.0, size)
+    )
+    np.testing.assert_allclose(two.rows, one.rows * size, rtol=1e-12)
+    for name in ("mean", "shares", "inertia_per_row"):
+        np.testing.assert_allclose(getattr(two, name), getattr(one, name), rtol=1e-9, atol=1e-12)
+    assert np.array_equal(one.distance_quantile(0.9), two.distance_quantile(0.9))
+
+
+def test_rows_without_weight_change_nothing():
+    nothing = np.random.default_rng(0).normal(0.0, 100.0, (500, 3)).astype(np.float32)
+    some = make_rows(ROWS[:1000], weights=WEIGHTS[:1000])
+    more = make_rows(np.concatenate([ROWS[:1000], nothing]), weights=[*WEIGHTS[:1000], *np.zeros(500)])
+    one, two = (sum_by_cluster(rows, CORNERS, ClusterSums.empty(4, 3)) for rows in (some, more))
+    for name in ("counts", "sums", "squares"):
+        np.testing.assert_allclose(getattr(one, name), getattr(two, name), rtol=1e-12)
+    one, two = (assign_rows(rows, no_deviations(CORNERS, weighted=True))[1] for rows in (some, more))
+    for name in ("rows", "sums", "squares", "distance_counts"):
+        np.testing.assert_allclose(getattr(one, name), getattr(two, name), rtol=1e-12)
+    assert np.array_equal(find_radii(some, CORNERS), find_radii(more, CORNERS))
+
+
+def test_find_radii_are_root_mean_squared_distances():
+    rows = make_rows([[1.0], [3.0], [10.0]], weights=[3.0, 1.0, 0.0])
+    np.testing.assert_allclose(find_radii(rows, np.array([[0.0], [10.0], [99.0]])), [np.sqrt((3 + 9) / 4), 0.0, 0.0])
+    rows = make_rows([[1.0], [3.0], [10.0]], keep=[True, False, True])
+    np.testing.assert_allclose(find_radii(rows, np.array([[0.0], [12.0]])), [1.0, 2.0])
+
+
+# --- moving ----------------------------------------------------------------------------------------------------------
 
 
 def test_move_centroids_takes_the_mean_of_each():

@@ -41,6 +41,7 @@ def test_load_config_fills_in_the_documented_defaults(tmp_path):
         tol = 1e-4
         random_state = 0
         min_cluster_share = 0.001
+        half_life = "PT0S"
         [labels]
         max_match_distance = 1.5
         min_overlap = 0.3
@@ -55,6 +56,7 @@ def test_load_config_fills_in_the_documented_defaults(tmp_path):
         [engine]
         workers = 0
         memory_limit = 1073741824
+        scratch_limit = 17179869184
         dask_address = ""
         [tracking]
         mlflow_uri = ""
@@ -71,7 +73,9 @@ def test_load_config_fills_in_the_documented_defaults(tmp_path):
         "scaling": "standard",
         "on_missing": "error",
         "clip": 0.0,
+        "weight": "",
     }
+    assert config.dataset.time == ""
 
 
 @pytest.mark.parametrize(
@@ -116,6 +120,13 @@ def test_load_config_names_the_file_and_the_overrides_of_a_wrong_value(tmp_path)
         ("features.clip=-1", "features.clip=-1: input should be greater than or equal to 0"),
         ("drift.outlier_share={warn=0.5, alert=0.1}", "drift.outlier_share: alert=0.1 should be >= warn=0.5"),
         ("engine.memory_limit=lots", "engine.memory_limit: 'lots' should be a byte size such as '512MiB' or '2GB'"),
+        ("engine.scratch_limit=-1", "engine.scratch_limit=-1: input should be greater than or equal to 0"),
+        ("engine.scratch_limit=some", "engine.scratch_limit: 'some' should be a byte size such as '512MiB' or '2GB'"),
+        ("model.half_life=long", "model.half_life: 'long' should be a duration such as '30m', '24h' or '7d'"),
+        (
+            "model.half_life=30d",
+            "model.half_life needs dataset.time, the column or hive key that tells how old a row is",
+        ),
         ("retrain.cooldown=soon", "retrain.cooldown: 'soon' should be a duration such as '30m', '24h' or '7d'"),
         ("retrain.cooldown=-1", "retrain.cooldown=-1: should not be negative"),
         ("output.keep_versions=0", "output.keep_versions=0: input should be greater than or equal to 1"),

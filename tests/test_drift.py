@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from builders import make_blobs, observe_rows
+from builders import make_blobs, make_rows, no_deviations, observe_rows
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -14,8 +14,9 @@ from scipy.spatial.distance import jensenshannon
 from scipy.stats import chi2_contingency
 from scipy.stats.contingency import association
 
+from kmstream.clustering import assign_rows
 from kmstream.config import DriftConfig, Threshold
-from kmstream.drift import add_migration, compare, psi, share_chi2, share_js
+from kmstream.drift import Observed, add_migration, compare, psi, share_chi2, share_js
 
 MEASURES = ["share_psi", "share_change", "centroid_shift", "inertia_ratio", "outlier_share", "feature_psi"]
 FAR = Threshold(warn=1e9, alert=1e9)
@@ -161,12 +162,13 @@ def test_compare_mix_and_within_effects_add_up_to_the_difference_of_means(seed, 
     rng = np.random.default_rng(seed)
     labels_r = tuple(f"r{i}" for i in range(k_r))
     labels_c = (*labels_r[:n_shared], *(f"c{i}" for i in range(k_c)))
-    X_r, X_c = rng.normal(size=(50, 3)), rng.normal(0.5, 2.0, size=(30, 3))
-    reference = observe_rows(X_r, rng.normal(size=(k_r, 3)), labels_r)
-    current = observe_rows(X_c, rng.normal(size=(len(labels_c), 3)), labels_c)
+    sizes = ((0.0, 1.0, 50), (0.5, 2.0, 30), (0.0, 1.0, k_r), (0.0, 1.0, len(labels_c)))
+    # Multiples of 2**-10: what float32 takes the differences of stays exact.
+    X_r, X_c, at_r, at_c = (np.round(rng.normal(mean, sd, (n, 3)) * 1024) / 1024 for mean, sd, n in sizes)
+    reference, current = observe_rows(X_r, at_r, labels_r), observe_rows(X_c, at_c, labels_c)
     report = compare(reference, current, DEFAULTS, ["x", "y", "z"])
     for j, one in enumerate(report.features):
-        moved = np.float32(X_c)[:, j].mean(dtype=float) - np.float32(X_r)[:, j].mean(dtype=float)
+        moved = X_c[:, j].mean() - X_r[:, j].mean()
         assert one["mean_to"] - one["mean_from"] == pytest.approx(moved, abs=1e-12)
         assert one["mix_effect"] + one["within_effect"] == pytest.approx(moved, abs=1e-12)
 
@@ -418,3 +420,28 @@ def test_compare_of_a_first_version_only_describes_it():
 
 def test_compare_of_a_first_version_has_the_totals_of_any_other():
     assert first_report().totals.keys() >= TOTALS
+
+
+@pytest.mark.parametrize("size", [1.0, 1e-4, 1e4])
+def test_compare_tells_the_same_of_weights_however_large_they_are(size):
+    """Rows that are half forgotten may weigh less than one row in all."""
+    here, there = ((np.array(rows), np.linspace(1.0, 2.0, len(rows))) for rows in (ROWS_R, ROWS_C))
+    found = []
+    for factor in (1.0, size):
+        sides = []
+        for rows, weights in (here, there):
+            total = assign_rows(make_rows(rows, weights=weights * factor), no_deviations(CENTROIDS, weighted=True))[1]
+            outliers = np.array([weights[0] * factor, 0.0])
+            summary = total.summary
+            sides.append(Observed(("a", "b"), summary, summary.mean * 10.0, np.ones((1, 2)) * factor, outliers))
+        found.append(compare(*sides, DEFAULTS, ["x"]))
+    one, two = found
+    keys = ("share", "reference_share", "centroid_shift", "centroid_shift_radii", "inertia_ratio", "outlier_share")
+    for before, after in zip(one.segments, two.segments, strict=True):
+        assert {key: after[key] for key in keys} == pytest.approx({key: before[key] for key in keys})
+        assert after["rows"] == pytest.approx(before["rows"] * size)
+        for a, b in zip(before["moved_most"], after["moved_most"], strict=True):
+            assert b == a | {"in_sd": pytest.approx(a["in_sd"])}
+    for key in ("share_js", "share_change", "centroid_shift_radii", "inertia_ratio", "outlier_share"):
+        assert two.totals[key] == pytest.approx(one.totals[key])
+    assert 0.0 < two.totals["outlier_share"] <= 1.0

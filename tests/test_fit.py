@@ -13,6 +13,7 @@ from kmstream.engine import single_threaded
 from kmstream.errors import TooFewRowsError
 from kmstream.features import to_original_units
 from kmstream.fit import fit_centroids
+from kmstream.matrices import Matrices
 from kmstream.scan import make_scaling, scan_dataset
 
 
@@ -20,7 +21,8 @@ def fit(run, known=None, scaling=None):
     with single_threaded():
         scan = scan_dataset(run, statistics=True)
         scaling = scaling or make_scaling(run.config.features, scan)
-        return fit_centroids(run, scan.sample, scaling, known), scaling
+        matrices = Matrices(run.config.features, scaling, run.dataset, run.chunk_rows, run.weighting)
+        return fit_centroids(run, matrices, scan, known), scaling
 
 
 def centers(run):
@@ -124,6 +126,7 @@ from kmstream.config import parse_config
 from kmstream.dataset import open_dataset
 from kmstream.engine import Silent, single_threaded
 from kmstream.fit import fit_centroids
+from kmstream.matrices import Matrices
 from kmstream.run import Run
 from kmstream.scan import make_scaling, scan_dataset
 config = parse_config(
@@ -132,7 +135,8 @@ config = parse_config(
 run = Run(config, open_dataset(config), 4096, Silent())
 with single_threaded():
     scan = scan_dataset(run, statistics=True)
-    found = fit_centroids(run, scan.sample, make_scaling(config.features, scan), None)
+    matrices = Matrices(config.features, make_scaling(config.features, scan), run.dataset, 4096)
+    found = fit_centroids(run, matrices, scan, None)
 print(hashlib.sha256(found.centroids.tobytes()).hexdigest(), [done.inertia_per_row for done in found.passes])
 """
     digests = {
@@ -203,6 +207,41 @@ def test_fit_centroids_with_clip_gives_no_segment_to_one_outlier(config, data, f
     assert free.rows.min() == 1
     assert bound.rows.min() > 400
     assert np.abs(bound.centroids).max() <= 3.0
+
+
+@pytest.mark.parametrize("algorithm", ["minibatch", "lloyd"])
+def test_fit_centroids_ends_at_the_weighted_means_of_the_rows(config, data, files, blobs, run_of, algorithm):
+    table = blobs(3000)
+    weights, truth = np.random.default_rng(1).gamma(1.0, size=3000), table.column("truth").to_numpy()
+    files(data, {"a.parquet": table.append_column("w", pa.array(weights))})
+    run = run_of(config(features={"weight": "w"}, model={"algorithm": algorithm, "lloyd_passes": 4}))
+    found, scaling = fit(run)
+    points = np.stack([table.column("x").to_numpy(), table.column("y").to_numpy()], axis=1)
+    means = np.stack([np.average(points[truth == i], axis=0, weights=weights[truth == i]) for i in range(3)])
+    original = to_original_units(found.centroids, run.config.features, scaling)
+    order = [int(np.square(original - mean).sum(axis=1).argmin()) for mean in means]
+    np.testing.assert_allclose(original[order], means, atol=1e-6)
+    np.testing.assert_allclose(found.rows[order], np.bincount(truth, weights), rtol=1e-12)
+    scaled = (points - means[truth]) / scaling.scale
+    inertia = np.average(np.square(scaled).sum(axis=1), weights=weights)
+    np.testing.assert_allclose(found.passes[-1].inertia_per_row, inertia, rtol=1e-5)
+
+
+def test_fit_centroids_with_few_weights_needs_no_weight_of_1_per_cluster(config, data, files, blobs, run_of):
+    files(data, {"a.parquet": blobs(300).append_column("w", pa.array(np.full(300, 1e-6)))})
+    found, _ = fit(run_of(config(features={"weight": "w"})))
+    np.testing.assert_allclose(found.rows.sum(), 3e-4)
+    assert np.isfinite([done.inertia_per_row for done in found.passes if done.name == "exact"]).all()
+
+
+def test_fit_centroids_sees_the_sample_s_rows_at_least_before_the_stream_ends_early(config, data, files, blobs, run_of):
+    files(data, {f"{i}.parquet": blobs(3000, seed=i) for i in range(4)})
+    for sample_rows, expected in ((1000, 3200), (6000, 6400)):
+        model = {"sample_rows": sample_rows, "batch_size": 50, "max_epochs": 1, "tol": 1.0}
+        found, _ = fit(run_of(config(model=model)))
+        (stream,) = [done for done in found.passes if done.name == "mini-batch"]
+        assert stream.rows == expected
+        assert {done.rows for done in found.passes if done.name == "exact"} == {12_000}
 
 
 def test_fit_centroids_leaves_skipped_rows_out(config, data, files, blobs, run_of):

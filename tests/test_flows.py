@@ -349,6 +349,7 @@ def make_refresh(**changes: Any) -> RefreshResult:
         reasons=(),
         labels=labels,
         retired=({"cluster_label": "d", "event": "merged"},),
+        quality={},
         gate=(Check("smallest_segment_share", True, 0.1, 0.01, "c"),),  # noqa: FBT003
         report="/out/report.html",
         assignments="/out/assignments/v000002",

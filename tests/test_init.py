@@ -171,10 +171,11 @@ def test_write_config_names_the_segmentation_after_its_data(tmp_path, dataset, n
     assert write_config(str(tmp_path / dataset), tmp_path / "k.toml").values["name"] == name
 
 
-def test_write_config_asks_for_more_memory_where_rows_are_wide(tmp_path):
+def test_write_config_asks_for_more_memory_where_pages_need_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("kmstream.dataset.find._PAGES_HELD", 1 << 20)  # as of files with pages of many megabytes
     (tmp_path / "data").mkdir()
-    table = pa.table({"x": RNG.normal(size=200), "text": [chr(65 + i % 26) * 200_000 for i in range(200)]})
-    pq.write_table(table, tmp_path / "data/a.parquet", use_dictionary=False)
+    table = pa.table({f"x{j}": RNG.normal(size=300) for j in range(4)})
+    pq.write_table(table, tmp_path / "data/a.parquet")
     write_config(str(tmp_path / "data"), tmp_path / "kmstream.toml")
     config = load_config(tmp_path / "kmstream.toml")
     assert config.engine.memory_limit > 2**30

@@ -120,6 +120,14 @@ def test_refresh_tells_what_it_did_in_plain_json(config, data, files):
     assert result["peak_rss_bytes"] > 2**20
 
 
+def test_refresh_remembers_the_configuration_as_it_was_given(config, data, files, blobs):
+    """Also where the run takes as many workers as the machine has cores: its digest is the same on all of them."""
+    files(data, {"a.parquet": blobs(300)})
+    made = config(engine={"workers": 0})
+    refresh(made)
+    assert Store(made.output.path).load().provenance["config"] == made.model_dump(mode="json")
+
+
 def test_refresh_only_fits_the_partitions_asked_for_and_remembers_them(config, data, files, blobs):
     files(data, {"old/a.parquet": blobs(200), "new/b.parquet": blobs(300)})
     result = refresh(config(), only=["old"])
@@ -389,7 +397,7 @@ def test_score_takes_a_new_partition_without_rows(config_here, published, store,
 def test_score_that_fails_leaves_the_manifest_and_goes_on_next_time(config_here, published, store, files, blobs, tree):
     good = blobs(300, seed=3)
     files(published / "data", {"m3.parquet": good, "m4.parquet": good})
-    break_column(published / "data/m4.parquet", "id")
+    break_column(published / "data/m4.parquet", "x")
     manifest = (store.assignments("v000001") / "_manifest.json").read_bytes()
     with pytest.raises(CorruptFileError, match=r"m4\.parquet can't be read"):
         score(config_here)
@@ -441,8 +449,11 @@ def failing_job(config, data, files, blobs, how):
         (data / "b.parquet").write_bytes(b"PAR1 and nothing good PAR1")
         return config(), CorruptFileError, r"b\.parquet"
     if how == "corrupt pages":
-        break_column(data / "b.parquet", "id")  # no feature: found by the last pass
+        break_column(data / "b.parquet", "x")
         return config(engine={"workers": 1}), CorruptFileError, r"b\.parquet can't be read"
+    if how == "corrupt pages to write again":
+        break_column(data / "b.parquet", "id")  # no feature: found by the last pass
+        return config(output={"columns": ["id"]}), CorruptFileError, r"b\.parquet can't be read"
     if how == "missing column":
         files(data, {"b.parquet": good["b.parquet"].drop_columns("x")})
         return config(), SchemaMismatchError, "'x' is missing"
@@ -469,6 +480,7 @@ def failing_job(config, data, files, blobs, how):
         "no such path",
         "corrupt footer",
         "corrupt pages",
+        "corrupt pages to write again",
         "missing column",
         "text column",
         "missing values",

@@ -1,7 +1,9 @@
 import pyarrow as pa
 import pytest
 
+from kmstream.config import EngineConfig
 from kmstream.dataset import open_dataset
+from kmstream.engine import count_workers
 from kmstream.errors import MemoryLimitError
 from kmstream.plan import MAX_CHUNK_ROWS, make_plan
 
@@ -35,11 +37,12 @@ def test_make_plan_takes_chunk_rows_from_the_memory_limit(plan_of):
 
 
 def test_make_plan_fills_the_limit_and_never_exceeds_it(plan_of):
-    for workers in (1, 2, 8):
+    for workers in (0, 1, 2, 8):
         plan = plan_of(engine={"workers": workers, "memory_limit": "24MiB"}, model={"sample_rows": 100})
-        per_row = workers * 3 * plan.bytes_per_row
-        assert plan.sample_bytes + plan.chunk_rows * per_row <= 24 * 2**20
-        assert plan.chunk_rows == MAX_CHUNK_ROWS or plan.sample_bytes + 2 * plan.chunk_rows * per_row > 24 * 2**20
+        fixed, per_row = plan.sample_bytes + plan.workers * plan.worker_bytes, plan.workers * plan.bytes_per_row
+        assert fixed + plan.chunk_rows * per_row <= 24 * 2**20
+        assert plan.chunk_rows == MAX_CHUNK_ROWS or fixed + 2 * plan.chunk_rows * per_row > 24 * 2**20
+        assert plan.peak_bytes <= 24 * 2**20
 
 
 def test_make_plan_refuses_a_limit_too_small_for_one_batch_and_tells_the_least(plan_of):
@@ -57,7 +60,26 @@ def test_make_plan_reads_no_data_page(config, data, files, blobs):
     assert make_plan(config(), open_dataset(config())).rows == 5000
 
 
+def test_make_plan_takes_as_many_workers_as_are_asked_for_or_fit(plan_of):
+    assert plan_of(engine={"workers": 3}).workers == 3
+    large, small = (plan_of(engine={"workers": 0, "memory_limit": limit}) for limit in ("1TiB", "5MiB"))
+    assert large.workers == count_workers(EngineConfig())
+    assert 1 <= small.workers <= large.workers
+    assert small.sample_bytes + small.workers * (small.worker_bytes + 4096 * small.bytes_per_row) <= 5 * 2**20
+
+
 def test_make_plan_counts_text_as_it_is_decoded_not_as_dictionary_codes(config, data, files):
+    """Where columns are read to be written again; a copy of the file takes no memory."""
     n_rows = 50_000
     files(data, {"a.parquet": pa.table({"x": range(n_rows), "y": range(n_rows), "note": ["n" * 1000] * n_rows})})
-    assert make_plan(config(), open_dataset(config())).bytes_per_row > 1000
+    again = config(output={"columns": ["note"]})
+    assert make_plan(again, open_dataset(again)).bytes_per_row > 1000
+    assert make_plan(config(), open_dataset(config())).bytes_per_row < 1000
+
+
+def test_make_plan_counts_the_scratch_copy_and_what_it_spares(plan_of):
+    with_copy, part, without = (plan_of(engine={"scratch_limit": limit}) for limit in ("1GiB", 3000 * 9, 0))
+    assert (with_copy.scratch_bytes, part.scratch_bytes, without.scratch_bytes) == (3500 * 9, 3000 * 9, 0)
+    assert with_copy.bytes_to_read < part.bytes_to_read < without.bytes_to_read
+    assert plan_of(features={"weight": "id"}).scratch_bytes == 3500 * 17
+    assert plan_of(engine={"dask_address": "tcp://nobody:1"}).scratch_bytes == 0

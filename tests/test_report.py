@@ -532,7 +532,7 @@ def model():
         rows=12_960,
         rows_skipped={"missing": 12, "infinite": 3},
         inertia_per_row=2.154321,
-        silhouette=0.412,
+        quality={"silhouette": 0.41, "davies_bouldin": 1.2, "calinski_harabasz": 310.0},
         gate=REFRESH_RUN.gate,
         provenance={"config sha256": "9f2c"},
     )
@@ -563,7 +563,7 @@ def test_model_card_has_every_part(tmp_path, model):
 
 def test_model_card_of_a_first_version_compares_nothing(tmp_path, model):
     path = tmp_path / "MODEL_CARD.md"
-    write_model_card(path, replace(model, silhouette=None), make_first())
+    write_model_card(path, replace(model, quality={}), make_first())
     card = path.read_text()
     assert "Share before" not in card
     assert "- Silhouette: \u2013" in card

@@ -3,7 +3,7 @@ import pyarrow as pa
 import pytest
 
 from kmstream.errors import InvalidFeatureError, TooFewRowsError
-from kmstream.scan import make_scaling, scan_dataset
+from kmstream.scan import make_scaling, refuse_no_rows, scan_dataset
 
 
 def scan(run_of, config, *, statistics=True, chunk_rows=4096):
@@ -56,6 +56,26 @@ def test_scan_dataset_leaves_skipped_rows_out_of_everything(config, data, files,
     assert found.categories == {"c": {"a": 1, "b": 1}}
 
 
+def test_scan_dataset_gives_each_sampled_row_its_weight(config, data, files, run_of):
+    x = np.random.default_rng(0).normal(size=9000)
+    table = pa.table({"x": np.where(np.arange(9000) % 9 == 0, np.nan, x), "y": x, "w": np.square(x)})
+    files(data, {"a.parquet": table.slice(0, 5000), "b.parquet": table.slice(5000)})
+    for statistics in (True, False):
+        made = config(features={"weight": "w", "on_missing": "skip"}, model={"sample_rows": 500})
+        found = scan(run_of, made, statistics=statistics)
+        np.testing.assert_array_equal(found.weights, np.square(found.sample["x"].to_numpy()))
+        assert 400 < len(found.weights) < 500
+    assert set(scan(run_of, config(features={"on_missing": "skip"})).weights.tolist()) == {1.0}
+
+
+def test_scan_dataset_counts_a_skipped_row_for_nothing_whatever_it_weighs(config, data, files, run_of):
+    table = pa.table({"x": [1.0, None, 3.0, 9.0], "y": [0.0, 0.0, 4.0, None], "w": [1.0, 10.0, 3.0, 10.0]})
+    files(data, {"a.parquet": table})
+    found = scan(run_of, config(features={"weight": "w", "on_missing": "skip"}, model={"n_clusters": 2}))
+    assert (found.columns.n.tolist(), found.columns.mean.tolist()) == ([4.0, 4.0], [2.5, 3.0])
+    assert found.columns.high.tolist() == [3.0, 4.0]
+
+
 def test_scan_dataset_names_file_and_row_of_a_missing_value(config, data, files, blobs, run_of):
     values = np.arange(5000.0)
     values[4321] = np.nan
@@ -70,8 +90,10 @@ def test_scan_dataset_refuses_a_feature_that_is_missing_everywhere(config, data,
     files(data, {"a.parquet": pa.table({"x": pa.nulls(50), "y": np.arange(50.0)})})
 
     def learn():
-        features = config(features={"on_missing": policy})
-        make_scaling(features.features, scan(run_of, features))
+        run = run_of(config(features={"on_missing": policy}))
+        found = scan_dataset(run, statistics=True)
+        refuse_no_rows(run, found)
+        make_scaling(run.config.features, found)
 
     with pytest.raises(TooFewRowsError, match=r"none of the 50 rows|'x' has no usable value in 50 rows"):
         learn()

@@ -4,20 +4,27 @@ import itertools
 
 import numpy as np
 import pytest
-from builders import make_blobs, summarise_rows
+from builders import bits_of, chunks, make_blobs, make_rows, no_deviations, summarise_rows
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from kmstream.clustering import assign_rows
+from kmstream.features import TILE_ROWS
 from kmstream.summary import (
-    BINS_PER_OCTAVE,
     N_DISTANCE_BINS,
     ClusterSummary,
     ColumnSummary,
-    count_distances,
+    add_distances,
+    distance_bin_ends,
     merge_moments,
     sample_positions,
 )
+
+
+def summarise_columns(values, counted=None, tile_rows=64):
+    """Summarise a block of rows, of shape (n_numeric, n_rows)."""
+    return ColumnSummary.empty(len(values)).add(list(values), counted, tile_rows)
 
 
 def merge_all(parts, order):
@@ -43,7 +50,7 @@ values = hnp.arrays(
 def test_column_summary_merged_in_any_grouping_agrees_with_numpy(values, cuts, order, offset):
     values = values + offset
     borders = [0, *cuts, 200]
-    parts = [ColumnSummary.of(values[:, a:b]) for a, b in itertools.pairwise(borders)]
+    parts = [summarise_columns(values[:, a:b]) for a, b in itertools.pairwise(borders)]
     found = merge_all(parts, order)
     usable = ~np.isnan(values)
     assert found.n.tolist() == usable.sum(axis=1).tolist()
@@ -60,14 +67,67 @@ def test_column_summary_merged_in_any_grouping_agrees_with_numpy(values, cuts, o
 
 def test_column_summary_loses_no_digits_far_from_zero():
     values = 1e9 + np.random.default_rng(0).normal(size=(1, 20_000))
-    found = merge_all([ColumnSummary.of(values[:, i : i + 100]) for i in range(0, 20_000, 100)], [])
+    found = merge_all([summarise_columns(values[:, i : i + 100]) for i in range(0, 20_000, 100)], [])
     np.testing.assert_allclose(found.variance, values.var(axis=1), rtol=1e-8)
 
 
 def test_column_summary_of_no_rows_is_the_neutral_element():
-    some, none = ColumnSummary.of(np.array([[1.0, 3.0]])), ColumnSummary.of(np.empty((1, 0)))
+    some, none = summarise_columns(np.array([[1.0, 3.0]])), ColumnSummary.empty(1)
+    assert bits_of(summarise_columns(np.empty((1, 0)))) == bits_of(none)
     for merged in (some.merge(none), none.merge(some)):
         assert (merged.n, merged.mean, merged.m2, merged.low, merged.high) == (2, 2.0, 2.0, 1.0, 3.0)
+
+
+@given(values, st.lists(st.integers(0, 3), min_size=200, max_size=200), st.sampled_from([16, 64, 1000]))
+def test_column_summary_counts_a_weighted_row_as_that_many_rows(values, times, tile_rows):
+    weighted = summarise_columns(values, np.array(times, dtype=np.float64), tile_rows)
+    repeated = summarise_columns(np.repeat(values, times, axis=1), None, tile_rows)
+    for name in ("n", "missing", "low", "high"):
+        assert np.array_equal(getattr(weighted, name), getattr(repeated, name)), name
+    np.testing.assert_allclose(weighted.mean, repeated.mean, rtol=1e-12, atol=1e-9)
+    np.testing.assert_allclose(weighted.variance, repeated.variance, rtol=1e-9, atol=1e-9)
+
+
+def test_column_summary_of_weights_below_1_is_as_exact():
+    values, weights = np.random.default_rng(0).normal(5.0, 2.0, (2, 1000)), np.random.default_rng(1).random(1000) / 1e4
+    found = summarise_columns(values, weights)
+    mean = np.average(values, axis=1, weights=weights)
+    np.testing.assert_allclose(found.n, weights.sum(), rtol=1e-12)
+    np.testing.assert_allclose(found.mean, mean, rtol=1e-12)
+    variance = np.average(np.square(values - mean[:, None]), axis=1, weights=weights)
+    np.testing.assert_allclose(found.variance, variance, rtol=1e-12)
+
+
+LONG = np.random.default_rng(2).normal(3.0, 1.0, (2, 3 * TILE_ROWS + 50))
+HOLES = np.where(np.random.default_rng(3).random(LONG.shape) < 0.001, np.nan, LONG)
+HOLES[:, :TILE_ROWS] = LONG[:, :TILE_ROWS]  # one tile has none
+COUNTED = {
+    "none": None,
+    "all": np.ones(LONG.shape[1], dtype=np.int64),
+    "some": (np.arange(LONG.shape[1]) % 100 > 0).astype(np.int64),
+    "weights": np.random.default_rng(4).gamma(1.0, size=LONG.shape[1]),
+}
+tile_borders = st.lists(st.integers(1, 3).map(lambda n: n * TILE_ROWS), unique=True).map(
+    lambda inner: [0, *sorted(inner), LONG.shape[1]]
+)
+
+
+@pytest.mark.parametrize("counted", COUNTED)
+@pytest.mark.parametrize("values", [LONG, HOLES], ids=["whole", "holes"])
+@given(borders=tile_borders)
+def test_column_summary_has_the_same_bits_however_rows_are_batched(values, counted, borders):
+    weights = COUNTED[counted]
+    total = ColumnSummary.empty(2)
+    for chunk in chunks(borders):
+        columns = [column[chunk].copy() for column in values]
+        total = total.add(columns, None if weights is None else weights[chunk], TILE_ROWS)
+    assert bits_of(total) == bits_of(ColumnSummary.empty(2).add(list(values), weights, TILE_ROWS))
+
+
+def test_column_summary_of_rows_that_all_count_is_the_same_to_the_bit_whether_that_is_said_or_not():
+    """A batch without a skipped row says nothing; the same rows in a larger batch, beside a skipped one, do."""
+    said, unsaid = (ColumnSummary.empty(2).add(list(LONG), COUNTED[name], TILE_ROWS) for name in ("all", "none"))
+    assert bits_of(said) == bits_of(unsaid)
 
 
 def test_merge_moments_of_two_empty_groups_is_zero():
@@ -107,17 +167,51 @@ def test_cluster_summary_empty_is_the_neutral_element():
     assert none.distance_quantile(0.99).tolist() == [0.0, 0.0, 0.0]
 
 
-def summary_of_distances(distances):
+def test_deviation_sums_merged_are_those_of_all_rows():
+    X, _ = make_blobs(CENTROIDS, 100, spread=1.0)
+    rows = make_rows(X, weights=np.random.default_rng(0).random(300))
+    whole = assign_rows(rows, no_deviations(CENTROIDS, weighted=True))[1]
+    parts = [
+        assign_rows(make_rows(X[a:b], weights=rows.weights[a:b]), no_deviations(CENTROIDS, weighted=True))[1]
+        for a, b in ((0, 100), (100, 100), (100, 300))
+    ]
+    merged = parts[0].merge(parts[1].merge(parts[2]))
+    for name in ("rows", "sums", "squares", "distance_counts"):
+        np.testing.assert_allclose(getattr(merged, name), getattr(whole, name), rtol=1e-12, atol=1e-12)
+
+
+WIDEST = 1 / 64  # a bin's upper end lies at most 1.6 % above its lower end
+
+
+def summary_of_distances(distances, weights=None):
     """One cluster at 0 with a row at each distance."""
-    return summarise_rows(np.asarray(distances)[:, None], [[0.0]])
+    rows = make_rows(np.asarray(distances)[:, None], weights=weights)
+    return assign_rows(rows, no_deviations([[0.0]], weighted=weights is not None))[1].summary
 
 
 @given(st.integers(0, 100), st.sampled_from([0.5, 0.9, 0.99]), st.sampled_from([1e-2, 1.0, 1e2]))
 def test_distance_quantile_is_right_to_the_width_of_a_bin(seed, q, size):
     distances = np.sort(np.random.default_rng(seed).gamma(4.0, size, 3000))
-    at, width = round(q * 3000), 2 ** (1 / BINS_PER_OCTAVE) * (1 + 1e-5)
+    at, width = round(q * 3000), (1 + WIDEST) * (1 + 1e-6)
     (found,) = summary_of_distances(distances).distance_quantile(q)
     assert distances[at - 1] / width <= found <= distances[at] * width
+
+
+@given(
+    st.lists(st.floats(2.0**-20, 2.0**20, width=32), min_size=1, max_size=60),
+    st.sampled_from([0.01, 0.5, 0.9, 0.99, 1.0]),
+    st.booleans(),
+)
+def test_distance_quantile_leaves_at_most_its_share_of_rows_beyond_and_lies_close_to_a_row(distances, q, weighted):
+    distances = np.array(distances, dtype=np.float32)
+    weights = np.arange(1.0, len(distances) + 1) if weighted else None
+    (limit,) = summary_of_distances(distances, weights).distance_quantile(q)
+    beyond = np.average(distances > limit, weights=weights)
+    assert beyond <= 1 - q + 1e-12
+    inside = distances[distances <= limit]
+    assert inside.max() < limit <= inside.max() * (1 + WIDEST) * (1 + 1e-6)
+    closer = np.average(distances > inside.max() / (1 + WIDEST) ** 2, weights=weights)
+    assert closer >= 1 - q - 1e-12  # a limit lower by two bins would leave out more, or as many
 
 
 @pytest.mark.parametrize("far", np.linspace(1.0, 1.03, 13))
@@ -134,16 +228,43 @@ def test_distance_quantile_knows_any_unit(size):
     assert np.mean(distances > limit) == pytest.approx(0.01, abs=0.005)
 
 
-def test_count_distances_counts_every_row_in_its_cluster():
+def test_distance_bins_are_0_8_to_1_6_percent_wide_and_cover_48_octaves():
+    ends = distance_bin_ends().astype(np.float64)
+    widths = ends[1:] / ends[:-1] - 1
+    assert (widths.min(), widths.max()) == (pytest.approx(1 / 127), pytest.approx(WIDEST))
+    assert (len(ends), ends[-1], ends[63]) == (N_DISTANCE_BINS, 2.0**24, 2.0**-23)
+
+
+@given(hnp.arrays(np.float32, 20, elements=st.floats(0.0, 2.0**25, width=32)))
+def test_add_distances_puts_a_distance_between_the_ends_of_its_bin(distances):
+    counts = np.zeros((20, N_DISTANCE_BINS), dtype=np.int64)
+    found = add_distances(counts, np.arange(20, dtype=np.int32), distances, None)
+    ends = distance_bin_ends()
+    for distance, place in zip(distances, found.argmax(axis=1), strict=True):
+        assert distance < ends[place] or place == N_DISTANCE_BINS - 1
+        assert distance >= (0.0 if place == 0 else ends[place - 1])
+    assert found.sum(axis=1).tolist() == [1] * 20
+
+
+def test_add_distances_counts_every_row_in_its_cluster():
     ids = np.array([0, 2, 2, 2], dtype=np.int32)
-    counts = count_distances(ids, np.array([0.0, 1.0, 1.0, 1e9], dtype=np.float32), 3)
+    before = np.zeros((3, N_DISTANCE_BINS), dtype=np.int64)
+    counts = add_distances(before, ids, np.array([0.0, 1.0, 1.0, 1e9], dtype=np.float32), None)
     assert counts.shape == (3, N_DISTANCE_BINS)
     assert counts.sum(axis=1).tolist() == [1, 0, 3]
     assert (counts[0, 0], counts[2].max(), counts[2, -1]) == (1, 2, 1)
+    assert not before.any()
 
 
-def test_count_distances_of_no_rows_is_zero():
-    assert count_distances(np.array([], dtype=np.int32), np.array([], dtype=np.float32), 2).sum() == 0
+def test_add_distances_of_no_rows_is_zero():
+    nothing = np.zeros((2, N_DISTANCE_BINS), dtype=np.int64)
+    assert add_distances(nothing, np.array([], dtype=np.int32), np.array([], dtype=np.float32), None).sum() == 0
+
+
+def test_cluster_summary_of_less_than_one_row_in_all_has_shares_and_inertia():
+    summary = summary_of_distances([1.0, 3.0], [0.001, 0.003])
+    assert (summary.n_rows, summary.shares.tolist()) == (pytest.approx(0.004), [1.0])
+    assert summary.inertia_per_row == pytest.approx((1 + 3 * 9) / 4)
 
 
 @given(st.integers(0, 5000), st.integers(1, 300), st.integers(0, 2**32 - 1))

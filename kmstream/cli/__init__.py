@@ -2,9 +2,9 @@
 
 Importing it is light, so that `kmstream --help` answers at once: a command imports what it needs when it runs.
 
-Read in this order: this file (the verbs), `models` (versions and names), `options` (what all commands share: the global
-options, failures and their exit codes), `show_runs` and `show_models` (what people see, made of `tables`), `progress`
-(bars on a terminal).
+Read in this order: this file (the verbs), `choose` (the number of segments), `models` (versions and names), `options`
+(what all commands share: the global options, failures and their exit codes), `show_runs`, `show_choice` and
+`show_models` (what people see, made of `tables`), `progress` (bars on a terminal).
 """
 
 from enum import StrEnum
@@ -14,9 +14,11 @@ from typing import Annotated
 import typer
 
 from kmstream import __version__
+from kmstream.cli.choose import choose_k
 from kmstream.cli.models import labels_app, models_app
 from kmstream.cli.options import (
     DEFAULT_CONFIG,
+    Only,
     Options,
     prepare_process,
     stdout_to_stderr,
@@ -50,10 +52,6 @@ class FailOn(StrEnum):
         return severity == self or severity == FailOn.ALERT
 
 
-Only = Annotated[
-    list[str] | None,
-    typer.Option("--only", metavar="GLOB", help="Only partitions whose path below dataset.path matches; repeatable."),
-]
 FailOnOption = Annotated[
     FailOn | None, typer.Option("--fail-on", help="Exit with 5 if drift is this severe, or worse.")
 ]
@@ -123,12 +121,18 @@ def plan(options: Options, *, only: Only = None) -> None:
     options.answer({"name": config.name} | asdict(found), lambda console: show_plan(console, config, found), asked=True)
 
 
+app.command("choose-k")(choose_k)
+
+
 @app.command()
 @takes_options
 def refresh(
     options: Options,
     *,
     baseline: Annotated[bool, typer.Option("--baseline", help="Learn the scaling anew; the names go on.")] = False,
+    truth: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="True classes to compare the segments with (ARI, NMI).")
+    ] = None,
     only: Only = None,
     fail_on: FailOnOption = None,
 ) -> int:
@@ -143,7 +147,7 @@ def refresh(
 
     config = options.load_config()
     with tell_what_was_published(config), show_progress(quiet=options.quiet) as progress:
-        result = pipeline.refresh(config, baseline=baseline, only=only or (), progress=progress)
+        result = pipeline.refresh(config, baseline=baseline, truth=truth, only=only or (), progress=progress)
     options.answer(result.to_json(), lambda console: show_refresh(console, result, options))
     return HELD if result.status == "held" else _drift_code(result.severity, fail_on)
 

@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 
 DEFAULT_CONFIG = Path("kmstream.toml")
 
+Only = Annotated[
+    list[str] | None,
+    typer.Option("--only", metavar="GLOB", help="Only partitions whose path below dataset.path matches; repeatable."),
+]
+
 
 @dataclass(frozen=True)
 class Options:

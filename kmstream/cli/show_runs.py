@@ -12,7 +12,7 @@ from kmstream.cli.tables import STYLES, print_facts, print_line, print_sentence,
 from kmstream.config import Config
 from kmstream.events import is_first
 from kmstream.init_config import Survey
-from kmstream.plan import BATCHES_PER_WORKER, MAX_CHUNK_ROWS, Plan
+from kmstream.plan import MAX_CHUNK_ROWS, Plan
 from kmstream.report.wording import count, number, percent
 from kmstream.results import RefreshResult, ScoreResult
 
@@ -37,28 +37,21 @@ def show_plan(console: Console, config: Config, plan: Plan) -> None:
     files = f"{count(plan.rows, 'row')} in {count(plan.partitions, 'file')}, {size(plan.bytes)}"
     print_line(console, f"{config.name}: {files}")
     print_line(console)
-    n_batches = plan.workers * BATCHES_PER_WORKER
-    per_chunk_row = n_batches * plan.bytes_per_row
-    free = plan.memory_limit_bytes - plan.sample_bytes
-    batch_rows = (plan.peak_bytes - plan.sample_bytes) // per_chunk_row
+    free = plan.memory_limit_bytes - plan.sample_bytes - plan.workers * plan.worker_bytes
     sample_rows = min(config.model.sample_rows, plan.rows)
-    of_a_row = f"columns decoded + float64 and float32 matrix + {config.model.n_clusters} distances + cluster columns"
-    division = f"{size(free)} / ({n_batches} x {plan.bytes_per_row:,} bytes) = {free // per_chunk_row:,}"
+    division = f"{size(free)} / ({plan.workers} x {plan.bytes_per_row:,} bytes)"
     facts = {
         "memory limit": (size(plan.memory_limit_bytes), "engine.memory_limit"),
-        "- sample": (size(plan.sample_bytes), f"{sample_rows:,} rows x {plan.n_features_read} features, four copies"),
+        "- sample": (size(plan.sample_bytes), f"{sample_rows:,} rows, as they are and scaled"),
+        "- workers": (
+            f"{plan.workers} x {size(plan.worker_bytes)}",
+            "page buffers, cluster columns of a span, sums by cluster",
+        ),
         "= for batches": (size(free), ""),
-        "batches": (str(n_batches), f"{plan.workers} workers x {BATCHES_PER_WORKER}: decoded, computed on, written"),
-        "bytes per row": (f"{plan.bytes_per_row:,}", of_a_row),
-        "rows per batch": (
-            f"{plan.chunk_rows:,}",
-            f"{division}, down to a power of two, at most {MAX_CHUNK_ROWS:,}",
-        ),
-        "working memory": (
-            size(plan.peak_bytes),
-            f"sample + {n_batches} x {batch_rows:,} rows x {plan.bytes_per_row:,} bytes; the interpreter and its "
-            "libraries come on top",
-        ),
+        "bytes per row": (f"{plan.bytes_per_row:,}", "two batches at a time: features decoded and scaled"),
+        "rows per batch": (f"{plan.chunk_rows:,}", f"{division}, down to a power of two, at most {MAX_CHUNK_ROWS:,}"),
+        "working memory": (size(plan.peak_bytes), "at most; the interpreter and its libraries come on top"),
+        "scratch copy": (size(plan.scratch_bytes), "on the disk of output.path while the run is under way"),
         "passes": (str(sum(plan.passes.values())), ", ".join(f"{stage} {n}" for stage, n in plan.passes.items())),
         "bytes to read": (size(plan.bytes_to_read), "over all passes, at most"),
     }
@@ -88,6 +81,10 @@ def show_refresh(console: Console, result: RefreshResult, options: Options) -> N
             for one in [*by_size(result.labels), *gone]
         ],
     )
+    if truth := result.quality.get("truth"):
+        agreement = f"ARI {truth['ari']:.3f}, NMI {truth['nmi']:.3f}"
+        print_line(console)
+        print_line(console, f"Against the {truth['classes']} classes in {truth['column']!r}: {agreement}.")
     print_line(console)
     if held:
         for check in result.gate:

@@ -1,5 +1,6 @@
 """Lines and tables on stdout, to be read at 80 columns and in a file; figures are worded as in the report."""
 
+import itertools
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -31,7 +32,13 @@ def print_sentence(console: Console, text: str, *, indent: int = 0) -> None:
     _print_trimmed(console, Padding(Text(text), (0, 0, 0, indent)))
 
 
-def print_table(console: Console, titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+def print_table(
+    console: Console,
+    titles: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    styles: Iterable[str | None] = itertools.repeat(None),
+) -> None:
     """Print a table.
 
     Parameters
@@ -39,6 +46,8 @@ def print_table(console: Console, titles: Sequence[str], rows: Iterable[Sequence
     titles : sequence of str
         A title that begins with ">" is that of figures: they stand on the right.
     rows : iterable of sequence of str
+    styles : iterable of str or None
+        Of each row.
     """
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, header_style="bold")
     for title in titles:
@@ -46,8 +55,8 @@ def print_table(console: Console, titles: Sequence[str], rows: Iterable[Sequence
         table.add_column(
             title.removeprefix(">"), justify="right" if figures else "left", no_wrap=figures, overflow="fold"
         )
-    for row in rows:
-        table.add_row(*row)
+    for row, style in zip(rows, styles, strict=False):
+        table.add_row(*row, style=style)
     _print_trimmed(console, table)
 
 

@@ -12,8 +12,10 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path, PurePosixPath
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.fs
 import pyarrow.parquet as pq
@@ -21,12 +23,17 @@ from fsspec.utils import glob_translate
 
 from kmstream.config import Config, FeaturesConfig
 from kmstream.dataset.read import first_line, open_parquet
-from kmstream.dataset.schema import check_schema, hive_values
+from kmstream.dataset.schema import check_schema, check_weight_columns, hive_values
 from kmstream.errors import CorruptFileError, DatasetNotFoundError
+from kmstream.weights import parse_time
 
 SPAN_ROWS = 1 << 20
 SUFFIXES = (".parquet", ".parq", ".pq")
 _FOOTER_THREADS = 8
+_PAGE_BYTES, _PAGES_HELD = (
+    1 << 20,
+    3,
+)  # per column: a page, the same compressed, a dictionary; writers end a page at 1 MiB
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,10 @@ class Partition:
         Bytes of all columns decoded and uncompressed, estimated from the footer.
     feature_bytes : int
         Bytes of the feature columns as they lie in the file.
+    reader_bytes : int
+        Memory of the page buffers while its feature columns are read.
+    newest : float or None
+        Seconds since 1970 of its newest row by `dataset.time`; None where the footer doesn't tell.
     """
 
     path: str
@@ -60,6 +71,13 @@ class Partition:
     row_groups: tuple[int, ...]
     decoded_bytes: int
     feature_bytes: int
+    reader_bytes: int = 0
+    newest: float | None = None
+
+    @property
+    def spans(self) -> list["Span"]:
+        """Its rows, cut into spans."""
+        return [Span(self, first, min(SPAN_ROWS, self.rows - first)) for first in range(0, self.rows, SPAN_ROWS)]
 
 
 @dataclass(frozen=True)
@@ -95,13 +113,14 @@ class Dataset:
         return sum(p.rows for p in self.partitions)
 
     @property
+    def is_local(self) -> bool:
+        """Whether the files lie on this machine's disks."""
+        return isinstance(self.filesystem, pyarrow.fs.LocalFileSystem)
+
+    @property
     def spans(self) -> list[Span]:
         """All rows, cut into spans, in dataset order."""
-        return [
-            Span(p, first, min(SPAN_ROWS, p.rows - first))
-            for p in self.partitions
-            for first in range(0, p.rows, SPAN_ROWS)
-        ]
+        return [span for partition in self.partitions for span in partition.spans]
 
 
 def open_dataset(
@@ -152,9 +171,10 @@ def open_dataset(
         raise error
 
     carried = None if config.output.columns == "all" else config.output.columns
+    time = config.dataset.time if config.model.half_life else ""
 
     def look(path: str) -> Partition:
-        return _read_footer(filesystem, path, chosen[path], features, carried)
+        return _read_footer(filesystem, path, chosen[path], features, carried, time)
 
     with ThreadPoolExecutor(_FOOTER_THREADS) as pool:
         partitions = tuple(pool.map(look, sorted(chosen)))
@@ -222,6 +242,7 @@ def _read_footer(
     info: pyarrow.fs.FileInfo,
     features: FeaturesConfig,
     carried: Sequence[str] | None,
+    time: str,
 ) -> Partition:
     try:
         with open_parquet(filesystem, info.path) as file:
@@ -235,14 +256,19 @@ def _read_footer(
         raise error from cause
     hive = hive_values(path, schema.names)
     check_schema(schema, hive, features, carried, path)
+    check_weight_columns(schema, hive, features.weight, time, path)
     names = set(features.columns)
     decoded = on_disk = 0
+    largest: dict[str, int] = {}  # column chunk, uncompressed
     for group in range(metadata.num_row_groups):
         row_group = metadata.row_group(group)
         for column in map(row_group.column, range(row_group.num_columns)):
             decoded += max(column.total_uncompressed_size, int(column.num_values * _value_bytes(column)))
             if column.path_in_schema in names:
                 on_disk += column.total_compressed_size
+                largest[column.path_in_schema] = max(
+                    largest.get(column.path_in_schema, 0), column.total_uncompressed_size
+                )
     return Partition(
         path=path,
         uri=info.path,
@@ -253,7 +279,31 @@ def _read_footer(
         row_groups=tuple(metadata.row_group(g).num_rows for g in range(metadata.num_row_groups)),
         decoded_bytes=decoded,
         feature_bytes=on_disk,
+        reader_bytes=sum(min(size, _PAGE_BYTES) for size in largest.values()) * _PAGES_HELD,
+        newest=_find_newest(metadata, hive, time) if time else None,
     )
+
+
+def _find_newest(metadata: pq.FileMetaData, hive: Mapping[str, str], time: str) -> float | None:
+    """Find the newest time of a file without reading its rows, from its folder's name or its footer."""
+    names = time.split("/")
+    if all(name in hive for name in names):
+        return parse_time("-".join(hive[name] for name in names))
+    if len(names) > 1:
+        return None
+    newest = -np.inf
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        for column in (group.column(i) for i in range(group.num_columns)):
+            if column.path_in_schema != time or not group.num_rows:
+                continue
+            try:
+                latest = column.statistics.max if column.is_stats_set and column.statistics.has_min_max else None
+            except (OverflowError, ValueError):  # a time that no calendar has
+                return None
+            if not isinstance(latest, date):  # what comes last as text need not be the latest
+                return None
+            newest = max(newest, parse_time(latest))
+    return float(newest)
 
 
 def _value_bytes(column: pq.ColumnChunkMetaData) -> float:

@@ -4,11 +4,13 @@ import urllib.parse
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
+import numpy as np
 import pyarrow as pa
 
 from kmstream.config import FeaturesConfig
 from kmstream.errors import SchemaMismatchError
 from kmstream.features import is_categorical, is_numeric
+from kmstream.weights import is_time, parse_time
 
 CLUSTER_COLUMNS = ("cluster_id", "cluster_label", "cluster_distance", "cluster_margin")
 HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
@@ -76,6 +78,44 @@ def check_schema(
     if absent := [name for name in names if name not in schema.names]:
         has = ", ".join(map(repr, schema.names[:12]))
         raise _mismatch(f"output.columns names {absent[0]!r}; the file has {has}", path)
+
+
+def check_weight_columns(schema: pa.Schema, hive: Mapping[str, str], weight: str, time: str, path: str) -> None:
+    """Refuse a file that lacks the column of the weights or times, or holds it in a type that can't be used.
+
+    Parameters
+    ----------
+    weight, time : str
+        `features.weight` and, where rows are forgotten by age, `dataset.time`; "" for none.
+
+    Raises
+    ------
+    SchemaMismatchError
+    """
+    several = "/" in time
+    needed = [(weight, "features.weight", is_numeric, "numbers")]
+    needed += [
+        (name, "dataset.time", (lambda kind: is_time(kind) or is_categorical(kind)) if several else is_time, expected)
+        for name in time.split("/")
+        for expected in ["years, months and days" if several else "timestamps, dates, or text such as 2024-04"]
+    ]
+    for name, key, is_usable, expected in needed:
+        if not name:
+            continue
+        if name in hive:
+            text = hive[name]
+            usable = _is_number(text) if key == "features.weight" else several or np.isfinite(parse_time(text))
+            if not usable and (text != HIVE_NULL or key == "dataset.time"):
+                raise _mismatch(f"{key} {name!r} is {text!r} in the folder name; expected {expected}", path)
+        elif schema.names.count(name) > 1:
+            n_times = schema.names.count(name)
+            raise _mismatch(f"column {name!r} of {key} is there {n_times} times; expected once", path)
+        elif name not in schema.names:
+            raise _mismatch(f"column {name!r} of {key} is missing", path, f"Mend the file, or change {key}.")
+        elif not is_usable(schema.field(name).type):
+            kind = schema.field(name).type
+            cure = f"Convert it, or change {key}."
+            raise _mismatch(f"column {name!r} of {key} has type {kind}; expected {expected}", path, cure)
 
 
 def _mismatch(

@@ -192,7 +192,7 @@ def number_from_scratch(store: Store, version: str) -> dict[str, int]:
     """
     found = store.load(version)
     features, labels = found.model.features, found.sample.column("cluster_label").to_pylist()
-    X = encode(found.sample.select(list(features.columns)), features, found.model.scaling).X
+    X = encode(found.sample.select(list(features.columns)), features, found.model.scaling).rows.X
     seed, n_init = found.parameters["random_state"], found.parameters["n_init"]
     with single_threaded():  # as in a refresh
         fresh = search_centroids(X, len(found.model.labels), n_init=n_init, seed=seed)

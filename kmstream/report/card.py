@@ -24,6 +24,8 @@ _FIGURES = """\
 - **share**: part of the rows that could be assigned. **Inertia per row**: mean squared distance of a row to its centre,
   in scaled units; comparable between versions with the same features and scaling only.
 - **silhouette**: from -1 to 1, on a sample; above 0.5 the segments stand apart, near 0 they touch.
+- **Davies-Bouldin**: how near each segment is to the one most like it, for their spreads; lower is better.
+- **Calinski-Harabasz**: spread between the segments against spread within; higher is better.
 - **centre moved**: in radii, that is in typical distances of a row from its centre in the reference."""
 
 
@@ -91,7 +93,16 @@ def _segments(drift: Mapping[str, Any]) -> str:
 
 
 def _quality(model: ModelFacts, drift: Mapping[str, Any]) -> str:
-    lines = [f"- Inertia per row: {number(model.inertia_per_row)}", f"- Silhouette: {number(model.silhouette, 3)}"]
+    quality = model.quality
+    lines = [
+        f"- Inertia per row: {number(model.inertia_per_row)}",
+        f"- Silhouette: {number(quality.get('silhouette'), 3)}",
+        f"- Davies-Bouldin: {number(quality.get('davies_bouldin'), 3)}",
+        f"- Calinski-Harabasz: {number(quality.get('calinski_harabasz'))}",
+    ]
+    if truth := quality.get("truth"):
+        agreement = f"ARI {number(truth['ari'], 3)}, NMI {number(truth['nmi'], 3)}"
+        lines.append(f"- Agreement with the classes in {as_markdown(truth['column'])}: {agreement}")
     if drift.get("ari") is not None:
         lines.append(f"- Agreement with {as_markdown(drift.get('reference'))} (ARI): {number(drift['ari'], 3)}")
     if drift.get("severity") not in {None, "ok"}:

@@ -76,8 +76,8 @@ class ModelFacts:
     rows_skipped : mapping of str to int
     inertia_per_row : float or None
         Mean squared distance of a row to its centroid, in scaled units.
-    silhouette : float or None
-        Mean over a sample.
+    quality : mapping
+        Indices, as `model.json` has them.
     gate : sequence of mapping
     provenance : mapping of str to scalar
     """
@@ -98,6 +98,6 @@ class ModelFacts:
     rows: int = 0
     rows_skipped: Mapping[str, int] = field(default_factory=dict)
     inertia_per_row: float | None = None
-    silhouette: float | None = None
+    quality: Mapping[str, Any] = field(default_factory=dict)
     gate: Sequence[Mapping[str, Any]] = ()
     provenance: Mapping[str, Scalar] = field(default_factory=dict)

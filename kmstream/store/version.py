@@ -47,6 +47,8 @@ class ModelVersion:
     passes : tuple of dict
         History of the fit.
     gate : tuple of Check
+    quality : mapping
+        Indices of the segmentation; silhouettes by cluster_id.
     published_labels : tuple of str
         The names the version was made with; its assignments keep them when a person renames a segment.
     labels : tuple of dict
@@ -67,6 +69,7 @@ class ModelVersion:
     provenance: Mapping[str, Any]
     passes: tuple[Mapping[str, Any], ...]
     gate: tuple[Check, ...]
+    quality: Mapping[str, Any]
     labels: tuple[Mapping[str, Any], ...]
     published_labels: tuple[str, ...]
 
@@ -130,6 +133,7 @@ def write_version(folder: Path, version: ModelVersion) -> None:
         "parameters": version.parameters,
         "passes": version.passes,
         "gate": [asdict(check) for check in version.gate],
+        "quality": version.quality,
     }
     (folder / "model.json").write_text(to_json_text(content), encoding="utf-8")
     registry = {"labels": version.labels, "retired": version.retired}
@@ -159,12 +163,13 @@ def read_version(folder: Path) -> ModelVersion:
         centroids=np.column_stack([column.to_numpy() for column in centroids.columns[2:]]),
         labels=tuple(centroids.column("cluster_label").to_pylist()),
     )
+    rows = counted.column("rows").to_numpy()  # whole numbers, or sums of weights
     summary = ClusterSummary(
-        rows=counted.column("rows").to_numpy(),
+        rows=rows,
         mean=np.stack(counted.column("mean").to_pylist()).astype(np.float64).reshape(n_clusters, -1),
         m2=np.stack(counted.column("m2").to_pylist()).astype(np.float64).reshape(n_clusters, -1),
         sse=counted.column("sse").to_numpy(),
-        distance_counts=np.stack(counted.column("distance_counts").to_pylist()).astype(np.int64),
+        distance_counts=np.stack(counted.column("distance_counts").to_pylist()).astype(rows.dtype),
     )
     return ModelVersion(
         name=content["name"],
@@ -174,13 +179,14 @@ def read_version(folder: Path) -> ModelVersion:
         parent=content["parent"],
         model=model,
         summary=summary,
-        bins=_stack(content["bins"], n_numeric).astype(np.int64),
+        bins=_stack(content["bins"], n_numeric).astype(rows.dtype),
         sample=pq.read_table(folder / "sample.parquet"),
         retired=tuple(registry["retired"]),
         parameters=content["parameters"],
         provenance=provenance,
         passes=tuple(content["passes"]),
         gate=tuple(Check(**check) for check in content["gate"]),
+        quality=content["quality"],
         labels=tuple(registry["labels"]),
         published_labels=model.labels,
     )

@@ -1,6 +1,7 @@
 """Make a benchmark dataset: Gaussian clusters of unequal size and spread, features of very different scales.
 
-usage: make_data.py FOLDER [--files 4] [--rows 250000] [--features 16] [--clusters 24] [--ordered] [--seed 7]
+usage: make_data.py FOLDER [--files 4] [--rows 250000] [--features 16] [--clusters 24]
+                    [--row-group-rows 131072] [--ordered] [--seed 7]
 ``--ordered`` sorts all rows by their cluster across the files: the hard case for whatever starts from the first rows.
 """
 
@@ -12,8 +13,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 
-def make_data(folder: Path, *, files: int, rows: int, features: int, clusters: int, ordered: bool, seed: int) -> None:
-    """Write `files` Parquet files of `rows` rows each, in row groups of 131,072."""
+def make_data(
+    folder: Path,
+    *,
+    files: int,
+    rows: int,
+    features: int = 16,
+    clusters: int = 24,
+    row_group_rows: int = 131_072,
+    ordered: bool = False,
+    seed: int = 7,
+) -> None:
+    """Write `files` Parquet files of `rows` rows each."""
     rng = np.random.default_rng(seed)
     centers = rng.normal(scale=4.0, size=(clusters, features))
     spreads = rng.uniform(0.5, 1.5, size=(clusters, features))
@@ -28,7 +39,7 @@ def make_data(folder: Path, *, files: int, rows: int, features: int, clusters: i
         columns = {f"f{j}": x[:, j] for j in range(features)}
         channel = pa.array(rng.choice(["web", "store", "app"], rows)).dictionary_encode()
         table = pa.table({"id": np.arange(number * rows, (number + 1) * rows), "channel": channel} | columns)
-        pq.write_table(table, folder / f"part-{number:04d}.parquet", row_group_size=131_072)
+        pq.write_table(table, folder / f"part-{number:04d}.parquet", row_group_size=row_group_rows)
 
 
 if __name__ == "__main__":
@@ -38,6 +49,7 @@ if __name__ == "__main__":
     parser.add_argument("--rows", type=int, default=250_000)
     parser.add_argument("--features", type=int, default=16)
     parser.add_argument("--clusters", type=int, default=24)
+    parser.add_argument("--row-group-rows", type=int, default=131_072)
     parser.add_argument("--ordered", action="store_true")
     parser.add_argument("--seed", type=int, default=7)
     make_data(**vars(parser.parse_args()))

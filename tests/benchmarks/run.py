@@ -76,15 +76,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         for name in ("shuffled", "ordered"):
             data = (given.data or Path(temporary)) / name
-            make_data(
-                data,
-                files=given.files,
-                rows=given.rows,
-                features=16,
-                clusters=N_CLUSTERS,
-                ordered=name == "ordered",
-                seed=7,
-            )
+            make_data(data, files=given.files, rows=given.rows, clusters=N_CLUSTERS, ordered=name == "ordered")
             print(f"\n{given.files} x {given.rows:,} rows, {name}, {given.pairs} pairs")
             compare(data, given.pairs)
 

@@ -1,0 +1,26 @@
+"""Columns appended to a Parquet file without writing the old ones again: they are copied byte for byte.
+
+    footer = read_footer(path)
+    if footer.why_not_appendable(schema.names) is None:
+        with append_columns(footer, target, schema, {"key": "value"}) as output:
+            output.write(table)             # the next rows, any number of them
+            output.add(encoded_group)       # or the next row group, encoded elsewhere by `encode_row_group`
+
+Read in this order: `writer` (what happens to a file), `encode` (the new columns of one row group), `footer` (what is
+merged), `thrift` (how it is read and written).
+"""
+
+from kmstream.append.copying import write_bytes
+from kmstream.append.encode import EncodedGroup, encode_row_group
+from kmstream.append.footer import Footer, read_footer
+from kmstream.append.writer import ColumnAppender, append_columns
+
+__all__ = [
+    "ColumnAppender",
+    "EncodedGroup",
+    "Footer",
+    "append_columns",
+    "encode_row_group",
+    "read_footer",
+    "write_bytes",
+]

@@ -1,0 +1,72 @@
+"""The command about the number of segments."""
+
+from typing import Annotated
+
+import typer
+
+from kmstream.cli.options import Only, Options, takes_options
+
+MAX_TRIED = 100
+
+
+@takes_options
+def choose_k(
+    options: Options,
+    *,
+    ks: Annotated[
+        str, typer.Option("--k", metavar="RANGE", help="What to try: 2:12 (both ends too), 5, or 2,3,5,8.")
+    ] = "2:12",
+    truth: Annotated[
+        str | None, typer.Option("--truth", metavar="COLUMN", help="Compare with the true classes in this column.")
+    ] = None,
+    only: Only = None,
+) -> None:
+    """Try several numbers of segments on a sample, recommend one.
+
+    Nothing is published. The page has the plots: elbow, silhouette, stability.
+    """
+    tried = parse_ks(ks)
+    from kmstream import pipeline
+    from kmstream.cli.progress import show_progress
+    from kmstream.cli.show_choice import show_choice
+
+    config = options.load_config()
+    with show_progress(quiet=options.quiet) as progress:
+        result = pipeline.choose_k(config, tried, truth=truth, only=only or (), progress=progress)
+    options.answer(result.to_json(), lambda console: show_choice(console, result, config, options), asked=True)
+
+
+def parse_ks(text: str) -> list[int]:
+    """Read what to try, ascending and each once.
+
+    Raises
+    ------
+    typer.BadParameter
+        Says what was observed and expected.
+
+    Examples
+    --------
+    >>> parse_ks("2:5"), parse_ks("5"), parse_ks("8,2,3")
+    ([2, 3, 4, 5], [5], [2, 3, 8])
+    """
+    found: set[int] = set()
+    for part in text.split(","):
+        first, colon, last = part.partition(":")
+        ends = [first.strip(), last.strip() if colon else first.strip()]
+        if not all(end.isascii() and end.isdigit() for end in ends):
+            raise _refuse(f"{text!r} can't be read; expected a range 2:12, a number 5, or a list 2,3,5,8")
+        low, high = map(int, ends)
+        if low > high:
+            raise _refuse(f"{part.strip()!r} is an empty range; expected the lower end first, {high}:{low}")
+        if low < 2:
+            raise _refuse(f"{low} is too few; expected numbers of segments from 2 on")
+        if high - low >= MAX_TRIED:
+            raise _refuse(f"{part.strip()!r} is {high - low + 1:,} numbers; expected at most {MAX_TRIED}")
+        found.update(range(low, high + 1))
+    if len(found) > MAX_TRIED:
+        raise _refuse(f"{len(found):,} numbers; expected at most {MAX_TRIED}")
+    return sorted(found)
+
+
+def _refuse(message: str) -> typer.BadParameter:
+    return typer.BadParameter(message, param_hint="'--k'")

@@ -1,0 +1,188 @@
+"""One output file per partition: its columns as they are, and each row's cluster columns.
+
+The cluster columns are appended to a byte-for-byte copy of the file (`append`). Where that can't be, all columns are
+written again, and the manifest says why. A file is written under a temporary name beside its place and renamed, so what
+has the right name is whole.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from kmstream.append import ColumnAppender, append_columns, read_footer
+from kmstream.assignments import explain_write_errors
+from kmstream.clustering import Nearest
+from kmstream.dataset import CLUSTER_COLUMNS, Dataset, Partition, Span, open_parquet, read_batches
+
+CLUSTER_SCHEMA = pa.schema(
+    [
+        pa.field("cluster_id", pa.int32()),
+        pa.field("cluster_label", pa.dictionary(pa.int32(), pa.string())),
+        pa.field("cluster_distance", pa.float32()),
+        pa.field("cluster_margin", pa.float32()),
+    ]
+)
+
+
+class Output(Protocol):
+    """An output file that is being written.
+
+    Attributes
+    ----------
+    rewritten : str
+        Why the old columns are written again; empty where they are copied.
+    """
+
+    rewritten: str
+
+    def write(self, span: Span, columns: pa.Table) -> None:
+        """Write the next span's rows with their cluster columns."""
+
+
+@dataclass(frozen=True)
+class OutputPlan:
+    """What is the same for all output files of a run; pickles to a cluster's workers.
+
+    Attributes
+    ----------
+    columns : sequence of str, optional
+        Columns to carry; all by default.
+    metadata : mapping of str to str
+        Added to the key-value metadata of each file.
+    """
+
+    dataset: Dataset
+    folder: Path
+    chunk_rows: int
+    columns: Sequence[str] | None
+    metadata: Mapping[str, str]
+
+
+def make_cluster_columns(nearest: Nearest, keep: NDArray[np.bool_], labels: pa.Array) -> pa.Table:
+    """Make the cluster columns of a batch; rows that are not kept get nulls.
+
+    Parameters
+    ----------
+    nearest : Nearest
+    keep : ndarray of shape (n_rows,)
+    labels : pyarrow.Array of string
+        cluster_label by cluster_id.
+    """
+    unassigned = None if keep.all() else ~keep
+    single = np.isinf(nearest.margins).any()  # one cluster has no second nearest
+    ids = pa.array(nearest.cluster_ids, pa.int32(), mask=unassigned)
+    columns = [
+        ids,
+        pa.DictionaryArray.from_arrays(ids, labels),
+        pa.array(nearest.distances, pa.float32(), mask=unassigned),
+        pa.array(nearest.margins, pa.float32(), mask=~keep | np.isinf(nearest.margins) if single else unassigned),
+    ]
+    return pa.Table.from_arrays(columns, schema=CLUSTER_SCHEMA)
+
+
+@contextmanager
+def open_output(plan: OutputPlan, partition: Partition) -> Iterator[Output]:
+    """Open the output of one partition; it appears under its name when the block ends without an error.
+
+    Raises
+    ------
+    OutputError
+        If the file can't be written; nothing is left of it then.
+    CorruptFileError
+        If the input is no longer the file that it was.
+    """
+    path = plan.folder / partition.path
+    temporary = path.with_name(f".{path.name}.tmp")
+    with explain_write_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with ExitStack() as stack:
+            output = _begin(plan, partition, temporary, path, stack)
+            yield output
+            with explain_write_errors(path):
+                stack.close()
+                temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _begin(plan: OutputPlan, partition: Partition, temporary: Path, path: Path, stack: ExitStack) -> Output:
+    why = "output.columns names the columns to carry" if plan.columns is not None else ""
+    if not plan.dataset.is_local:
+        why = "it is not on this machine's disks"
+    if not why:
+        footer = read_footer(Path(partition.uri))
+        why = footer.why_not_appendable(CLUSTER_COLUMNS) or ""
+        if not why:
+            with explain_write_errors(path):
+                return _Copy(
+                    path, stack.enter_context(append_columns(footer, temporary, CLUSTER_SCHEMA, plan.metadata))
+                )
+    source = stack.enter_context(open_parquet(plan.dataset.filesystem, partition.uri))
+    schema = _rewritten_schema(source.schema_arrow, plan.columns, plan.metadata)
+    with explain_write_errors(path):
+        writer = stack.enter_context(pq.ParquetWriter(temporary, schema, **_codecs(source, schema)))
+    return _Rewrite(path, writer, schema, plan, why)
+
+
+class _Copy:
+    rewritten = ""
+
+    def __init__(self, path: Path, appender: ColumnAppender) -> None:
+        self._path, self._appender = path, appender
+
+    def write(self, span: Span, columns: pa.Table) -> None:
+        with explain_write_errors(self._path):
+            self._appender.write(columns)
+
+
+class _Rewrite:
+    def __init__(self, path: Path, writer: pq.ParquetWriter, schema: pa.Schema, plan: OutputPlan, why: str) -> None:
+        self._path, self._writer, self._schema, self._plan, self.rewritten = path, writer, schema, plan, why
+
+    def write(self, span: Span, columns: pa.Table) -> None:
+        plan, names = self._plan, self._schema.names[: -len(CLUSTER_COLUMNS)]
+        whole = plan.columns is None
+        for first_row, batch in read_batches(plan.dataset, span, plan.chunk_rows, names, whole=whole):
+            here = columns.slice(first_row - span.first_row, batch.num_rows)
+            carried = batch.columns[: len(names)] if whole else [batch.column(name) for name in names]
+            with explain_write_errors(self._path):
+                self._writer.write_table(pa.Table.from_arrays([*carried, *here.columns], schema=self._schema))
+
+
+def _rewritten_schema(schema: pa.Schema, columns: Sequence[str] | None, metadata: Mapping[str, str]) -> pa.Schema:
+    """Give the schema of an output file: the carried columns, then the cluster columns.
+
+    The file has been checked to hold the carried columns, and none with the name of a cluster column.
+    """
+    names = schema.names if columns is None else list(columns)
+    carried = list(schema) if columns is None else [schema.field(name) for name in names]
+    keys = (schema.metadata or {}) | {key.encode(): value.encode() for key, value in metadata.items()}
+    return pa.schema([*carried, *CLUSTER_SCHEMA], metadata=keys)
+
+
+def _codecs(source: pq.ParquetFile, schema: pa.Schema) -> dict[str, object]:
+    """Keep each column's codec; a dictionary only where the input has one and values are not floating point."""
+    metadata = source.metadata
+    carried = set(schema.names[: -len(CLUSTER_COLUMNS)])
+    codecs, dictionaries = {}, ["cluster_label"]
+    if metadata.num_row_groups:
+        group = metadata.row_group(0)
+        for column in map(group.column, range(group.num_columns)):
+            if column.path_in_schema.partition(".")[0] in carried or column.path_in_schema in carried:
+                codecs[column.path_in_schema] = "NONE" if column.compression == "UNCOMPRESSED" else column.compression
+                if column.has_dictionary_page and column.physical_type not in {"FLOAT", "DOUBLE"}:
+                    dictionaries.append(column.path_in_schema)
+    usual = max(set(codecs.values()), key=list(codecs.values()).count, default="SNAPPY")
+    codecs |= dict.fromkeys(CLUSTER_COLUMNS, usual)
+    writable = {
+        name: codec for name, codec in codecs.items() if codec in {"NONE", "SNAPPY", "GZIP", "BROTLI", "LZ4", "ZSTD"}
+    }
+    return {"compression": writable or "SNAPPY", "use_dictionary": dictionaries}

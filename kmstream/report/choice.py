@@ -1,0 +1,220 @@
+"""The page of choose-k: what each number of segments is worth, drawn and in a table, and which one that speaks for.
+
+Plotly draws it by itself; the page forbids itself every connection.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from importlib.resources import files
+from typing import Any
+
+import plotly.graph_objects as go
+import plotly.offline
+
+import kmstream
+from kmstream.report.markup import Column, render_table
+from kmstream.report.plots import NOW, PALE
+from kmstream.report.wording import NOTHING, as_html, moment, number, percent
+
+_POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; "
+    "base-uri 'none'; form-action 'none'"
+)
+_HEIGHT = 300
+MAX_TICKS = 16  # beyond, plotly chooses which k to write
+_STYLE = """
+.chosen { background: #dbeafe; color: #1e40af; }
+.scroll tbody th { min-width: 2.5rem; }
+.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(20rem, 100%), 1fr)); gap: 0 1.5rem; }
+.plots > * { min-width: 0; overflow: hidden; }
+.read { margin: 0; } .read dt { font-weight: 600; } .read dd { margin: 0 0 .6rem; max-width: 46rem; }
+"""
+_DRAW = """
+for (const [place, figure] of Object.entries(figures)) {
+  Plotly.newPlot(place, figure.data, figure.layout, {displayModeBar: false});
+  new ResizeObserver(([entry]) => Plotly.relayout(place, {width: entry.contentRect.width}))
+    .observe(document.getElementById(place).parentElement);
+}
+"""
+_HOW_TO_READ = {
+    "Silhouette": "How much nearer rows are to their own segment than to the next one: 1 is tight and apart, 0 is "
+    "overlap. Above 0.7 the structure is strong, above 0.5 reasonable, below 0.25 there is hardly any.",
+    "Stability": "Whether other rows give the same segments: half of the rows are fitted, then the other half, and all "
+    "are assigned by both. Mean adjusted Rand index of several such pairs; 1 is the same, 0 is chance.",
+    "Inertia per row": "Mean squared distance of a row to its centroid, in scaled units. It always falls as k grows; a "
+    "bend, the elbow, is where more segments begin to bring less.",
+    "Davies-Bouldin": "How far each segment reaches into its worst neighbour. Lower is better.",
+    "Calinski-Harabasz": "Variance between segments over variance within. Higher is better, within one table.",
+    "Smallest": "Share of the rows in the smallest segment. A refresh holds a version whose smallest is below "
+    "model.min_cluster_share.",
+}
+_AGREEMENT = (
+    "Agreement of the segments with the classes, at the sampled rows that have one: 1 is the same, 0 is chance."
+)
+
+
+def render_choice(result: Mapping[str, Any], *, created: str) -> str:
+    """Render the page.
+
+    Parameters
+    ----------
+    result : mapping
+        What `kmstream choose-k --json` prints.
+    created : str
+        ISO 8601 time.
+    """
+    candidates, chosen = result["k"], result["recommended"]
+    name = as_html(result["name"])
+    style = (files("kmstream.report") / "page.css").read_text(encoding="utf-8")
+    drawn = {
+        "Silhouette": draw_measure(candidates, "silhouette", chosen),
+        "Stability": draw_measure(candidates, "stability", chosen, top=1.0),
+        "Inertia per row": draw_measure(candidates, "inertia_per_row", chosen),
+    }
+    places = {f"plot-{i}": (title, figure) for i, (title, figure) in enumerate(drawn.items()) if figure is not None}
+    plots = "".join(f'<div><h3>{title}</h3><div id="{place}"></div></div>' for place, (title, _) in places.items())
+    truth = result.get("truth")
+    meanings = _HOW_TO_READ | ({f"ARI, NMI with {truth}": _AGREEMENT} if truth else {})
+    read = "".join(f"<dt>{as_html(term)}</dt><dd>{as_html(text)}</dd>" for term, text in meanings.items())
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="generator" content="kmstream {kmstream.__version__}">
+<title>{name}: how many segments?</title>
+<style>{style}{_STYLE}</style>
+<script>{plotly.offline.get_plotlyjs()}</script>
+</head>
+<body>
+<main class="page">
+<header>
+<div class="over">kmstream, choice of k</div>
+<h1>{name}: how many segments?</h1>
+<p>{as_html(moment(created))}, {_tell_rows(result)}</p>
+</header>
+{_verdict(result)}
+{_figures(result)}
+<section id="plots"><h2>Measures by k</h2>
+<p class="muted">{"The line marks the recommended k. " if chosen else ""}{_tell_elbow(result)}</p>
+<div class="plots">{plots}</div></section>
+<section id="table"><h2>Every k</h2>{render_candidates(result)}</section>
+<section id="read"><h2>How to read it</h2><dl class="read">{read}</dl></section>
+<footer>Made by kmstream {kmstream.__version__} with Plotly. One file, no network needed.
+<noscript>The plots need JavaScript; every figure is in the table.</noscript></footer>
+</main>
+{_draw({place: figure for place, (_, figure) in places.items()})}
+</body>
+</html>
+"""
+
+
+def render_candidates(result: Mapping[str, Any]) -> str:
+    """Render the table of every k; the recommended one is marked."""
+    candidates, chosen = result["k"], result["recommended"]
+
+    def figures(title: str, key: str, write: Callable[[Any], str] = number) -> Column:
+        return Column(title, [write(one.get(key)) for one in candidates])
+
+    marked = [
+        f'<span class="chip chosen">{one["k"]}</span>' if one["k"] == chosen else str(one["k"]) for one in candidates
+    ]
+    columns = [
+        Column("k", marked),
+        figures("Silhouette", "silhouette", _hundredths),
+        figures("Stability", "stability", _hundredths),
+        figures("Inertia per row", "inertia_per_row"),
+        figures("Davies-Bouldin", "davies_bouldin", _hundredths),
+        figures("Calinski-Harabasz", "calinski_harabasz"),
+        figures("Smallest", "smallest_share", percent),
+    ]
+    if truth := result.get("truth"):
+        columns += [figures(f"ARI with {truth}", "ari", _hundredths), figures(f"NMI with {truth}", "nmi", _hundredths)]
+    return render_table(columns, label="Measures of every k")
+
+
+def draw_measure(
+    candidates: Sequence[Mapping[str, Any]], key: str, chosen: int | None, *, top: float | None = None
+) -> go.Figure | None:
+    """Draw one measure over k; None if no k has it.
+
+    Parameters
+    ----------
+    candidates : sequence of mapping
+    key : str
+    chosen : int or None
+        The k that gets a line.
+    top : float, optional
+        Upper end of an axis that begins at 0.
+    """
+    known = [one for one in candidates if one[key] is not None]
+    if not known:
+        return None
+    ks, values = [one["k"] for one in known], [one[key] for one in known]
+    figure = go.Figure()
+    if chosen is not None:
+        figure.add_vline(chosen, line={"color": PALE, "width": 6}, layer="below")
+    marker = {"size": [12 if k == chosen else 8 for k in ks], "color": NOW}
+    figure.add_scatter(
+        x=ks,
+        y=values,
+        mode="lines+markers",
+        line={"color": NOW, "width": 2},
+        marker=marker,
+        hovertext=[f"k = {k}: {number(value)}" for k, value in zip(ks, values, strict=True)],
+        hoverinfo="text",
+        cliponaxis=False,
+    )
+    ticks = {"tickmode": "array", "tickvals": ks} if len(ks) <= MAX_TICKS else {}
+    figure.update_xaxes(**ticks, title="k", showgrid=False, zeroline=False, fixedrange=True)
+    figure.update_yaxes(automargin=True, zeroline=False, fixedrange=True)
+    low = min(0.0, *values) if top else None
+    figure.update_yaxes(**({"range": [low, top * 1.03]} if top else {"rangemode": "tozero"}))
+    return figure.update_layout(
+        template="plotly_white",
+        height=_HEIGHT,
+        margin={"l": 10, "r": 16, "t": 12, "b": 44},
+        font={"size": 12},
+        showlegend=False,
+    )
+
+
+def _draw(figures: Mapping[str, go.Figure]) -> str:
+    """Render the script that draws the figures, once the whole page is laid out."""
+    content = ",".join(f'"{place}":{figure.to_json()}' for place, figure in figures.items()).replace("<", "\\u003c")
+    return f"<script>const figures = {{{content}}};\n{_DRAW}</script>"
+
+
+def _verdict(result: Mapping[str, Any]) -> str:
+    chosen = result["recommended"]
+    level, title = ("ok", f"{chosen} segments") if chosen else ("warn", "No k stands out")
+    sentence = result["reason"].removeprefix("no k stands out: ")
+    notes = "".join(f"<li>{as_html(note)}</li>" for note in result["notes"])
+    more = f"<ol>{notes}</ol>" if notes else ""
+    sentence = f"{sentence[:1].upper()}{sentence[1:]}"
+    return f'<div class="verdict {level}"><h2>{title}</h2><p>{as_html(sentence)}</p>{more}</div>'
+
+
+def _figures(result: Mapping[str, Any]) -> str:
+    best = next((one for one in result["k"] if one["k"] == result["recommended"]), None)
+    shown = {"Recommended": NOTHING if best is None else str(best["k"])}
+    if best is not None:
+        shown |= {"Silhouette": _hundredths(best["silhouette"]), "Stability (ARI)": _hundredths(best["stability"])}
+    shown |= {"Elbow": number(result["elbow"]), "Rows": f"{result['rows']:,}", "Sampled": f"{result['sample_rows']:,}"}
+    cells = "".join(f"<div><dt>{term}</dt><dd>{value}</dd></div>" for term, value in shown.items())
+    return f'<dl class="figures">{cells}</dl>'
+
+
+def _tell_rows(result: Mapping[str, Any]) -> str:
+    scaling = result["scaling"]
+    whose = "the scaling learnt from these rows" if scaling == "new" else f"the frozen scaling of {as_html(scaling)}"
+    return f"{result['sample_rows']:,} of {result['rows']:,} rows, in {whose}"
+
+
+def _tell_elbow(result: Mapping[str, Any]) -> str:
+    elbow = result["elbow"]
+    return f"The inertia bends most at {elbow}." if elbow else "The inertia has no clear bend."
+
+
+def _hundredths(value: float | None) -> str:
+    return NOTHING if value is None else f"{value:.2f}"

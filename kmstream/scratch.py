@@ -1,0 +1,173 @@
+"""A compact copy of the scaled rows on disk, so that the passes after the first need not decode Parquet again.
+
+It lies in a folder beside the outputs while a run is under way: per row 4 bytes for each feature, 1 for whether the row
+counts, and 8 for its weight if rows have any. A span that does not fit the limit is read from the dataset each time.
+"""
+
+import hashlib
+import json
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kmstream.append import write_bytes
+from kmstream.assignments import explain_write_errors
+from kmstream.config import Config
+from kmstream.dataset import Dataset, Span
+from kmstream.features import Rows
+from kmstream.value_counts import ValueCounts
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """Where the copies of spans are, and which spans may have one.
+
+    Attributes
+    ----------
+    folder : Path
+    chunk_rows : int
+        Rows per batch, written and read alike.
+    n_features : int
+    weighted : bool
+    names : frozenset of str
+        Of the spans that fit the limit.
+    """
+
+    folder: Path
+    chunk_rows: int
+    n_features: int
+    weighted: bool
+    names: frozenset[str]
+
+    def takes(self, span: Span) -> bool:
+        """Whether the span fits the limit."""
+        return _name(span) in self.names
+
+    def holds(self, span: Span) -> bool:
+        """Whether there is a whole copy of the span."""
+        return self._counts_path(span).exists()
+
+    def read(self, span: Span) -> Iterator[Rows]:
+        """Read a copy, in the batches that were written."""
+        with (self.folder / _name(span)).open("rb") as file:
+            for first in range(0, span.rows, self.chunk_rows):
+                n_rows = min(self.chunk_rows, span.rows - first)
+                X, keep = np.empty((n_rows, self.n_features), np.float32), np.empty(n_rows, np.bool_)
+                rows = Rows(X, keep, np.empty(n_rows) if self.weighted else None)
+                for array in _arrays(rows):
+                    file.readinto(array)  # type: ignore[arg-type]
+                yield rows
+
+    def read_counts(self, span: Span) -> ValueCounts:
+        """Read what was counted of the span's values when the copy was made."""
+        found = json.loads(self._counts_path(span).read_text(encoding="utf-8"))
+        bins = np.array(found["bins"], np.float64 if self.weighted else np.int64).reshape(found["shape"])
+        return ValueCounts(bins, Counter(found["skipped"]), Counter(found["unseen"]))
+
+    def write(self, span: Span, batches: Iterator[tuple[Rows, ValueCounts]]) -> Iterator[Rows]:
+        """Pass rows through and leave a copy of them; one that is left half-way does not count.
+
+        Parameters
+        ----------
+        span : Span
+        batches : iterator of (Rows, ValueCounts)
+            The counts are those of all rows of the span so far.
+
+        Raises
+        ------
+        OutputError
+            If the disk is full.
+        """
+        counts = None
+        path = self.folder / _name(span)
+        with explain_write_errors(path):
+            file = path.open("wb", buffering=0)
+        with file:
+            for rows, counts in batches:  # noqa: B007 - the last are those of the whole span
+                with explain_write_errors(path):
+                    for array in _arrays(rows):
+                        write_bytes(file.fileno(), array.data)
+                yield rows
+            if counts is None:
+                return
+            found: dict[str, Any] = {"bins": counts.bins.ravel().tolist(), "shape": counts.bins.shape}
+            found |= {"skipped": dict(counts.skipped), "unseen": dict(counts.unseen)}
+            with explain_write_errors(path):
+                self._counts_path(span).write_text(json.dumps(found), encoding="utf-8")
+
+    def _counts_path(self, span: Span) -> Path:
+        return self.folder / f"{_name(span)}.json"
+
+
+def scratch_bytes(config: Config, dataset: Dataset, *, n_features: int, weighted: bool) -> tuple[int, float]:
+    """Foretell the size of a scratch copy, and the share of rows that it holds."""
+    spans, rows = _choose_spans(dataset, _limit(config), n_features, weighted=weighted), dataset.rows or 1
+    n_rows = sum(span.rows for span in spans)
+    return n_rows * bytes_per_row(n_features, weighted=weighted), n_rows / rows
+
+
+@contextmanager
+def open_scratch(
+    folder: Path, config: Config, dataset: Dataset, *, chunk_rows: int, n_features: int, weighted: bool
+) -> Iterator[Scratch | None]:
+    """Make a scratch folder, which is gone when the block ends; None if not even one span fits.
+
+    Parameters
+    ----------
+    folder : Path
+        Where it will be; what a killed run left there is removed.
+    config : Config
+    dataset : Dataset
+        Spans of it are copied in their order, up to `engine.scratch_limit` and half of what is free on the disk.
+    chunk_rows, n_features : int
+    weighted : bool
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    limit = _limit(config)
+    if limit:
+        limit = min(limit, shutil.disk_usage(folder.parent).free // 2)
+    names = frozenset(_name(span) for span in _choose_spans(dataset, limit, n_features, weighted=weighted))
+    if not names:
+        yield None
+        return
+    with explain_write_errors(folder):
+        folder.mkdir(parents=True)
+    try:
+        yield Scratch(folder, chunk_rows, n_features, weighted, names)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def bytes_per_row(n_features: int, *, weighted: bool) -> int:
+    """Bytes that a row takes in a scratch copy."""
+    return 4 * n_features + 1 + (8 if weighted else 0)
+
+
+def _limit(config: Config) -> int:
+    """Bytes that may be taken; none on a cluster, whose workers share no disk that is fast enough to be worth it."""
+    return 0 if config.engine.dask_address else config.engine.scratch_limit
+
+
+def _choose_spans(dataset: Dataset, limit: int, n_features: int, *, weighted: bool) -> list[Span]:
+    chosen = []
+    for span in dataset.spans:
+        limit -= span.rows * bytes_per_row(n_features, weighted=weighted)
+        if limit < 0:
+            break
+        chosen.append(span)
+    return chosen
+
+
+def _name(span: Span) -> str:
+    return f"{hashlib.blake2b(span.partition.path.encode(), digest_size=12).hexdigest()}-{span.first_row}"
+
+
+def _arrays(rows: Rows) -> list[NDArray[Any]]:
+    return [array for array in (rows.X, rows.keep, rows.weights) if array is not None and array.size]
