@@ -260,7 +260,7 @@ def _find_nearest(rows: _Rows, centroids: Matrix, *, second: bool = True) -> _Ne
 
 
 def _sum_by(ids: IntArray, n_groups: int, rows: _Rows, values: Matrix | None = None) -> FloatArray:
-    """Sum values (by default the points, and so the weights) times weights by group; tiles in float32, all in float64."""
+    """Sum values (the points, unless others are given) times weights by group; tiles in float32, all in float64."""
     values, weights = rows.points if values is None else values, rows.weights.astype(np.float32)
     sums = np.zeros((n_groups, values.shape[1]))
     for tile in rows.tiles():
