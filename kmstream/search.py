@@ -3,7 +3,7 @@
 K-means++ with restarts gets stuck as soon as there are many clusters. Here every start goes on by swaps, which take a
 centroid from where it is missed least to where a second one pays most; the starts are then crossed with each other.
 All that happens on a few thousand rows, drawn so that they stand for the sample (a core): a swap costs milliseconds.
-The best three are improved on a larger core, and the winner settles on the whole sample.
+The best three are improved on a larger core, and the winner on the whole sample.
 
 On the core, no result is worse than that of `n_init` plain k-means++ restarts, since each start is one of those, and
 nothing is kept that does not lower the inertia.
@@ -119,7 +119,10 @@ def search_centroids(
             found = _best([*found, *apply(cross, seeds[born : born + n_children])], n_init)
     if large.n_rows > small.n_rows:
         found = _best(apply(improve, found[:_FINALISTS]), 1)
-    return _finish(rows, found[0].centroids, origin)
+    settled = found[0].centroids
+    if rows.n_rows > large.n_rows:  # what is too rare for a core may show on the whole sample
+        settled = _improve(rows, settled, np.random.default_rng(second), _LAST_PATIENCE).centroids
+    return _finish(rows, settled, origin)
 
 
 def polish_centroids(X: Matrix, centroids: FloatArray, weights: FloatArray | None = None) -> SampleFit:
@@ -350,29 +353,37 @@ def _split_gains(
 ) -> tuple[FloatArray, tuple[Matrix, Matrix]]:
     """Inertia that a second centroid would save in each cluster, and where both would be: a short 2-means in each.
 
-    It starts across the longest axis, found by one power iteration from a row drawn by its squared distance.
+    It starts from the centroid and a row drawn by its squared distance, so that a few rows far off are found too; of
+    two such draws the better counts.
     """
     ids, n_clusters = near.first, len(centroids)
-    race = rng.exponential(size=rows.n_rows) / np.maximum(rows.weights * near.near, 1e-30)  # the least of each wins
-    order = np.argsort(-race)
-    drawn = np.zeros(n_clusters, np.int64)
-    drawn[ids[order]] = order
     offset = rows.X - centroids[ids]
-    axis = rows.X[drawn] - centroids
-    along = np.einsum("ij,ij->i", offset, axis[ids])
-    axis = _sum_by(ids, n_clusters, rows, offset * along[:, None]).astype(np.float32)
-    middle = np.zeros(n_clusters, np.float32)
+    gains, halves = np.full(n_clusters, -1.0), (np.zeros_like(centroids), np.zeros_like(centroids))
+    for _ in range(2):
+        race = rng.exponential(size=rows.n_rows) / np.maximum(rows.weights * near.near, 1e-30)  # the least of each wins
+        order = np.argsort(-race)
+        drawn = np.zeros(n_clusters, np.int64)
+        drawn[ids[order]] = order
+        gain, one, two = _split(rows, ids, offset, rows.X[drawn] - centroids)
+        better = gain > gains
+        gains[better], halves[0][better], halves[1][better] = gain[better], one[better], two[better]
+    return gains, (centroids + halves[0], centroids + halves[1])
+
+
+def _split(rows: _Rows, ids: IntArray, offset: Matrix, axis: Matrix) -> tuple[FloatArray, Matrix, Matrix]:
+    """Run 2-means in each cluster at once, on offsets from its centroid, from there and the end of an axis."""
+    n_clusters = len(axis)
+    middle = np.square(axis).sum(axis=1) / 2
     for _ in range(3):
         side = np.einsum("ij,ij->i", offset, axis[ids]) > middle[ids]
         halves = ids + n_clusters * side
         mass = np.bincount(halves, rows.weights, 2 * n_clusters)
-        means = (_sum_by(halves, 2 * n_clusters, rows, offset) / np.where(mass > 0, mass, 1.0)[:, None]).astype(
-            np.float32
-        )
+        sums = _sum_by(halves, 2 * n_clusters, rows, offset)
+        means = (sums / np.where(mass > 0, mass, 1.0)[:, None]).astype(np.float32)
         one, two = means[:n_clusters], means[n_clusters:]
         axis, middle = two - one, (np.square(two).sum(axis=1) - np.square(one).sum(axis=1)) / 2
-    mass = mass[:n_clusters] * mass[n_clusters:] / np.maximum(mass[:n_clusters] + mass[n_clusters:], 1e-300)
-    return mass * np.square(axis).sum(axis=1), (centroids + one, centroids + two)
+    shared = mass[:n_clusters] * mass[n_clusters:] / np.maximum(mass[:n_clusters] + mass[n_clusters:], 1e-300)
+    return shared * np.square(axis).sum(axis=1), one, two
 
 
 def _cross(mother: Matrix, father: Matrix, rng: np.random.Generator) -> Matrix:

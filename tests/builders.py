@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from kmstream.assign import Assigned, AssignJob, assign_dataset
 from kmstream.clustering import ClusterModel, assign_rows
@@ -21,7 +21,8 @@ from kmstream.scan import Scan, scan_dataset
 from kmstream.scan import make_scaling as freeze_scaling
 from kmstream.summary import ClusterSummary, DeviationSums
 
-settings.register_profile("steady", deadline=None)  # a busy machine must not fail a law
+# A busy machine must not fail a law.
+settings.register_profile("steady", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("steady")
 
 # The least that a kmstream.toml has to say.

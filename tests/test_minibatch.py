@@ -124,6 +124,16 @@ def test_stream_minibatches_goes_on_while_a_single_centroid_still_moves():
         assert stream_minibatches(Recorder(*moves), [rows], batch_size=5, still=still) == (1000, False)
 
 
+def test_stream_minibatches_ends_once_what_moved_at_first_has_come_to_rest():
+    model = Recorder(0.0)
+    steps = itertools.count(1)
+    model.partial_fit = lambda X, sample_weight: setattr(
+        model, "cluster_centers_", np.full((1, 1), min(next(steps), 100.0))
+    )
+    rows = make_rows(np.zeros((2000, 1)))
+    assert stream_minibatches(model, [rows], batch_size=5, still=np.array([0.5])) == (192 * 5, True)
+
+
 def test_stream_minibatches_measures_moves_as_straight_lines_over_64_steps():
     model = Recorder(0.0)
     model.partial_fit = lambda X, sample_weight: setattr(model, "cluster_centers_", -1.0 - model.cluster_centers_)

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kmstream.clustering import ClusterModel
-from kmstream.errors import TooFewRowsError
-from kmstream.labels import classify_life_cycle
+from kmstream.errors import ConfigError, TooFewRowsError
+from kmstream.labels import adjusted_rand_index, classify_life_cycle
 from kmstream.pipeline import refresh, score
 from kmstream.store import Store
 
@@ -160,7 +160,7 @@ def test_score_of_weighted_rows_is_that_of_the_rows_repeated(tmp_path, config_in
 
 
 @pytest.mark.parametrize("algorithm", ["lloyd", "minibatch"])
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(
     seed=st.integers(0, 999), scaling=st.sampled_from(["standard", "robust", "minmax"]), bound=st.sampled_from([0, 2])
 )
@@ -270,6 +270,19 @@ def test_what_became_of_segments_is_told_by_shares_of_weight(size):
     life = classify_life_cycle(np.array([[90, 10, 0], [40, 0, 40], [0, 0, 5]]) * size, ["a", "b", "c"], ["a", "n", "m"])
     assert life.status == {"a": "kept", "b": "split", "c": "retired", "n": "emerged", "m": "emerged"}
     assert life.overlap == {"a": pytest.approx(0.9)}
+
+
+@pytest.mark.parametrize("size", [2.0**-14, 0.01, 0.3, 2.0**14])
+@pytest.mark.parametrize("table", [[[300, 100], [100, 300]], [[50, 50], [50, 50]], [[400, 0], [0, 7]]])
+def test_adjusted_rand_index_of_weights_is_about_that_of_rows(table, size):
+    rows = np.array(table)
+    assert adjusted_rand_index(rows * size) == pytest.approx(adjusted_rand_index(rows), abs=0.02)
+
+
+@pytest.mark.parametrize("time", ["day/", "/", "year//month"])
+def test_a_time_without_a_name_is_refused(config, time):
+    with pytest.raises(ConfigError, match=r"dataset\.time"):
+        config(dataset={"time": time}, model={"half_life": "3d"})
 
 
 def test_a_version_of_weighted_rows_is_read_as_it_was_written(tmp_path, config_in, files, blobs, run_of):
