@@ -95,6 +95,14 @@ class DatasetConfig(Section):
     path: str = Field(description="file, directory, glob, or URI", min_length=1)
     time: str = Field(default="", description="column or hive key(s), as year/month, that tells how old a row is")
 
+    @field_validator("time")
+    @classmethod
+    def _refuse_nameless(cls, time: str) -> str:
+        if time and not all(time.split("/")):
+            msg = f"{time!r} should be a column, or hive keys joined by single slashes, such as 'year/month'"
+            raise ValueError(msg)
+        return time
+
 
 class FeaturesConfig(Section):
     """Which columns are clustered, and how they become numbers of comparable size."""

@@ -187,7 +187,8 @@ def _exact_pass(
     if (weight < len(centroids) and run.weighting is None) or not weight:
         msg = f"{weight:g} usable rows; expected at least n_clusters={len(centroids)}"
         raise TooFewRowsError(msg)
-    moved = move_centroids(centroids, total.counts, total.sums, sample.X)
+    usable = sample.X if sample.weights is None else sample.X[sample.weights > 0]
+    moved = move_centroids(centroids, total.counts, total.sums, usable)
     seconds, inertia = time.perf_counter() - started, total.sse(centroids) / weight
     return moved, total.counts, FitPass("exact", run.dataset.rows, inertia, largest_move(centroids, moved), seconds)
 

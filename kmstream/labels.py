@@ -238,6 +238,8 @@ def classify_life_cycle(migration: Counts, labels_from: Sequence[str], labels_to
 def adjusted_rand_index(migration: Counts) -> float:
     """Agreement of two partitions of the same rows, from their table: 1 = the same, about 0 = by chance.
 
+    A table of weights (float64) is taken as one of very many rows: pairs of a row with itself are not left out then.
+
     References
     ----------
     L. Hubert, P. Arabie (1985), Comparing partitions, J. Classif. 2, 193-218.
@@ -247,13 +249,13 @@ def adjusted_rand_index(migration: Counts) -> float:
     >>> adjusted_rand_index(np.array([[0, 5], [5, 0]]))
     1.0
     """
-    table = migration.astype(np.float64)
+    table, alone = migration.astype(np.float64), 1.0 if np.issubdtype(migration.dtype, np.integer) else 0.0
 
     def pairs(n: FloatArray) -> float:
-        return float((n * (n - 1) / 2).sum())
+        return float((n * (n - alone) / 2).sum())
 
     together, first, second = pairs(table), pairs(table.sum(axis=1)), pairs(table.sum(axis=0))
-    everything = float(table.sum() * (table.sum() - 1) / 2)
+    everything = pairs(table.sum())
     by_chance = first * second / everything if everything else 0.0
     most = (first + second) / 2
     return 1.0 if most == by_chance else (together - by_chance) / (most - by_chance)
