@@ -40,7 +40,7 @@ _FINALISTS = 3  # of the small core, improved on the large one
 _PATIENCE, _LAST_PATIENCE = 2, 1  # swaps in a row that may fail: of a start and of a finalist; of a child
 _AMONG = 5  # once the best swap has failed, one of the 5 x 5 best is drawn
 _ITERATIONS, _LAST_ITERATIONS = 30, 100  # of Lloyd, at most: on a core; on the whole sample
-_LEAST_GAIN = 1e-4  # an iteration, or a swap, that lowers the inertia by less (relative) is the last
+_LEAST_GAIN, _LAST_GAIN = 1e-4, 1e-6  # what lowers the inertia by less (relative) is the last; on the whole sample
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def search_centroids(
 
 
 def polish_centroids(X: Matrix, centroids: FloatArray, weights: FloatArray | None = None) -> SampleFit:
-    """Run Lloyd on the sample from given centroids until an iteration gains less than 0.01 %, keeping their order.
+    """Run Lloyd on the sample from given centroids until an iteration gains less than a millionth, keeping their order.
 
     Parameters
     ----------
@@ -279,13 +279,13 @@ def _means(sums: FloatArray, otherwise: Matrix) -> Matrix:
     return np.where(held, sums[:, :-1] / np.where(held, sums[:, -1:], 1.0), otherwise).astype(np.float32)
 
 
-def _settle(rows: _Rows, centroids: Matrix, iterations: int = _ITERATIONS) -> _Settled:
+def _settle(rows: _Rows, centroids: Matrix, iterations: int = _ITERATIONS, least_gain: float = _LEAST_GAIN) -> _Settled:
     """Run Lloyd; an empty centroid stays where it is."""
     last = np.inf
     for _ in range(iterations):
         found = _find_nearest(rows, centroids, second=False)
         inertia = float(rows.weights @ found.near)
-        if last - inertia <= _LEAST_GAIN * inertia:
+        if last - inertia <= least_gain * inertia:
             break
         last, settled = inertia, centroids
         centroids = _means(_sum_by(found.first, len(centroids), rows), centroids)
@@ -414,7 +414,7 @@ def _finish(rows: _Rows, centroids: Matrix, origin: Matrix) -> SampleFit:
     """Settle on the whole sample; a centroid left without rows moves to the row farthest from all others."""
     n_clusters = len(centroids)
     for _ in range(_LAST_ITERATIONS):
-        centroids = _settle(rows, centroids, _LAST_ITERATIONS).centroids
+        centroids = _settle(rows, centroids, _LAST_ITERATIONS, _LAST_GAIN).centroids
         found = _find_nearest(rows, centroids, second=False)
         offset = rows.X - centroids[found.first]
         squares = np.einsum("ij,ij->i", offset, offset, dtype=np.float64)
