@@ -87,6 +87,7 @@ def test_passes_have_the_same_bits(
     assert make_passes(run_of(made, chunk_rows=chunk_rows), base).bits() == expected(variant)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["weighted, with holes", pytest.param("plain", marks=pytest.mark.slow)])
 def test_refresh_and_score_publish_the_same_bytes(tmp_path, config_in, variant):
     layouts = {

@@ -52,12 +52,14 @@ def figures(result: ChoiceResult) -> list[Candidate]:
 # --- what is recommended ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("k", "seed"), [(3, 0), (4, 1), (5, 2), (6, 3), (8, 4), (10, 5), (3, 6), (5, 7)])
 def test_the_true_number_of_well_separated_blobs_is_recommended(config, k, seed):
     made = config(model={"random_state": seed, "n_init": 5})
     assert advise(made, make_separated(k, seed), range(max(2, k - 1), k + 2)).k == k
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", ["uniform", "gaussian"])
 def test_no_k_stands_out_in_one_cloud(config, shape):
     rng = np.random.default_rng(0)
@@ -171,6 +173,7 @@ def test_choose_k_recommends_the_number_of_blobs_and_publishes_nothing(made, tmp
     assert inertia == sorted(inertia, reverse=True)
 
 
+@pytest.mark.slow
 def test_choose_k_is_the_same_for_any_number_of_workers(made):
     one, four = (figures(choose(made(engine={"workers": n}))) for n in (1, 4))
     assert one == four

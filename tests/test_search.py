@@ -70,6 +70,7 @@ def test_search_centroids_reads_samples_in_any_order(sort):
     assert search_centroids(X, 20, n_init=3, seed=1).inertia <= best * 1.0001
 
 
+@pytest.mark.slow
 @settings(max_examples=10, deadline=None)
 @given(
     n_true=st.integers(1, 12),

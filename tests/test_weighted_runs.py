@@ -99,6 +99,7 @@ def compare_drift(one, two):
     close(one, two, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["lloyd", "minibatch"])
 def test_refresh_of_weighted_rows_is_that_of_the_rows_repeated(tmp_path, config_in, files, blobs, algorithm):
     moved = ((0.0, 0.0), (11.0, 1.0), (0.0, 10.0))
@@ -139,6 +140,7 @@ def test_refresh_of_weighted_rows_is_that_of_the_rows_repeated(tmp_path, config_
     assert np.sum(moved_rows) == sum(table.column("w").to_numpy().sum() for table in later.values())
 
 
+@pytest.mark.slow
 def test_score_of_weighted_rows_is_that_of_the_rows_repeated(tmp_path, config_in, files, blobs):
     drift = []
     window = make_table(blobs, 300, seed=3, weights=(0.1, 0.8, 0.1))
@@ -159,6 +161,7 @@ def test_score_of_weighted_rows_is_that_of_the_rows_repeated(tmp_path, config_in
     compare_drift(*drift)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["lloyd", "minibatch"])
 @settings(max_examples=6)
 @given(
