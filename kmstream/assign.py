@@ -18,6 +18,7 @@ from kmstream.dataset import SPAN_ROWS, Span, read_batches
 from kmstream.features import Rows, clip
 from kmstream.matrices import Matrices
 from kmstream.outputs import CLUSTER_SCHEMA, Output, OutputPlan, make_cluster_columns, open_output
+from kmstream.plan import max_appended_rows
 from kmstream.run import Run
 from kmstream.summary import ClusterSummary, Counts, DeviationSums
 from kmstream.truth import TruthCounts
@@ -119,7 +120,7 @@ class AssignJob:
         """Make the job of a run: every row of its dataset under this model, written below a folder."""
         columns = None if run.config.output.columns == "all" else run.config.output.columns
         metadata = {"kmstream.version": version, "kmstream.name": run.config.name}
-        output = OutputPlan(run.dataset, folder, run.chunk_rows, columns, metadata)
+        output = OutputPlan(run.dataset, folder, run.chunk_rows, columns, max_appended_rows(run.config), metadata)
         return cls(model, matrices, output, outlier_distances, current, truth)
 
     def nothing(self) -> Assigned:

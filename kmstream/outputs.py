@@ -19,7 +19,17 @@ from numpy.typing import NDArray
 from kmstream.append import ColumnAppender, append_columns, read_footer
 from kmstream.assignments import explain_write_errors
 from kmstream.clustering import Nearest
-from kmstream.dataset import CLUSTER_COLUMNS, Dataset, Partition, Span, open_parquet, read_batches
+from kmstream.dataset import (
+    CLUSTER_COLUMNS,
+    SPAN_ROWS,
+    Dataset,
+    Partition,
+    Span,
+    check_unchanged,
+    open_parquet,
+    read_batches,
+)
+from kmstream.errors import CorruptFileError
 
 CLUSTER_SCHEMA = pa.schema(
     [
@@ -54,6 +64,8 @@ class OutputPlan:
     ----------
     columns : sequence of str, optional
         Columns to carry; all by default.
+    max_group_rows : int
+        A file of several spans with a longer row group is written again: its cluster columns would wait in memory.
     metadata : mapping of str to str
         Added to the key-value metadata of each file.
     """
@@ -62,6 +74,7 @@ class OutputPlan:
     folder: Path
     chunk_rows: int
     columns: Sequence[str] | None
+    max_group_rows: int
     metadata: Mapping[str, str]
 
 
@@ -105,10 +118,19 @@ def open_output(plan: OutputPlan, partition: Partition) -> Iterator[Output]:
     try:
         with ExitStack() as stack:
             output = _begin(plan, partition, temporary, path, stack)
+            check_unchanged(plan.dataset, partition)
             yield output
             with explain_write_errors(path):
                 stack.close()
+            check_unchanged(plan.dataset, partition)
+            with explain_write_errors(path):
                 temporary.replace(path)
+    except (CorruptFileError, FileNotFoundError) as error:
+        check_unchanged(plan.dataset, partition)
+        if not getattr(error, "__notes__", ()):
+            error.add_note(f"in {partition.uri}")
+            error.add_note("Write the file again, or move it out of dataset.path; nothing was published.")
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -117,6 +139,8 @@ def _begin(plan: OutputPlan, partition: Partition, temporary: Path, path: Path, 
     why = "output.columns names the columns to carry" if plan.columns is not None else ""
     if not plan.dataset.is_local:
         why = "it is not on this machine's disks"
+    if partition.rows > SPAN_ROWS and partition.longest_group > plan.max_group_rows:
+        why = f"a row group has {partition.longest_group} rows; engine.memory_limit has room for {plan.max_group_rows}"
     if not why:
         footer = read_footer(Path(partition.uri))
         why = footer.why_not_appendable(CLUSTER_COLUMNS) or ""

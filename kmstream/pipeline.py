@@ -196,7 +196,7 @@ def refresh(
         version = store.next_version()
         with (
             fresh_folder(store.assignments(version)) as folder,
-            open_matrices(run, scaling, store.output / ".scratch") as matrices,
+            open_matrices(run, scaling, store.models / ".scratch") as matrices,
         ):
             with watch.stage("fit"):
                 fit = fit_centroids(run, matrices, scan, known)
@@ -286,11 +286,12 @@ def find_model_before(run: Run, current: ModelVersion | None, scaling: Scaling) 
         return None
     if current.model.scaling is scaling:
         return replace(current.model, features=run.config.features)
+    features = current.model.features.model_copy(update={"weight": ""})  # rows weigh what they do in this run
     try:  # a new baseline may have other features: every file must then hold what both models read
-        open_dataset(run.config, features=current.model.features, paths={p.path for p in run.dataset.partitions})
+        open_dataset(run.config, features=features, paths={p.path for p in run.dataset.partitions})
     except SchemaMismatchError:
         return None
-    return replace(current.model, features=current.model.features.model_copy(update={"on_missing": "skip"}))
+    return replace(current.model, features=features.model_copy(update={"on_missing": "skip"}))
 
 
 def find_known_centroids(before: ClusterModel | None, features: FeaturesConfig, scaling: Scaling) -> np.ndarray | None:

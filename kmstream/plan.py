@@ -4,7 +4,8 @@
 
     bytes per row = 2 x columns decoded + 2 x scaled row + nearest centroid        two batches are alive at a time
     per worker    = page buffers of the reader + cluster columns of a span + sums by cluster
-    chunk_rows    = (memory_limit - sample - workers x per worker) / (workers x bytes per row), a power of two
+    appended      = cluster columns of the largest row group that is longer than a span
+    chunk_rows    = (memory_limit - sample - appended - workers x per worker) / (workers x bytes per row), a power of 2
 
 With `engine.workers = 0` there are as many workers as cores, or as the limit has room for: they change no result.
 """
@@ -45,6 +46,8 @@ class Plan:
         Of memory that each worker takes besides.
     sample_bytes : int
         Memory of the sample.
+    appended_bytes : int
+        Memory of the cluster columns that wait until their row group is complete, in files of more than one span.
     peak_bytes : int
         The working memory foretold; the interpreter and its libraries come on top.
     """
@@ -58,6 +61,7 @@ class Plan:
     bytes_per_row: int
     worker_bytes: int
     sample_bytes: int
+    appended_bytes: int
     chunk_rows: int
     passes: dict[str, int]
     bytes_to_read: int
@@ -85,17 +89,20 @@ def make_plan(config: Config, dataset: Dataset) -> Plan:
     bytes_per_row = int(_BATCHES * (max(decoded, _carried(config, dataset)) + 4 * n_columns) + _ROW_BYTES)
     sample_bytes = min(config.model.sample_rows, dataset.rows) * (decoded + 4 * n_columns * _SAMPLE_COPIES)
     worker_bytes = _worker_bytes(config, dataset, n_columns)
+    appended_bytes = _appended_bytes(config, dataset)
+    fixed_bytes = sample_bytes + appended_bytes
     workers = count_workers(config.engine)
     while True:
-        affordable = (limit - sample_bytes - workers * worker_bytes) // (workers * bytes_per_row)
+        affordable = (limit - fixed_bytes - workers * worker_bytes) // (workers * bytes_per_row)
         if affordable >= TILE_ROWS or workers == 1 or config.engine.workers:
             break
         workers -= 1
     if affordable < TILE_ROWS:
-        need = sample_bytes + workers * (worker_bytes + TILE_ROWS * bytes_per_row)
+        need = fixed_bytes + workers * (worker_bytes + TILE_ROWS * bytes_per_row)
         error = MemoryLimitError(
             f"engine.memory_limit is {limit / 2**20:.0f} MiB; expected at least {need / 2**20:.0f} MiB: "
-            f"{sample_bytes / 2**20:.0f} MiB for the sample, and for each worker ({workers}) "
+            f"{sample_bytes / 2**20:.0f} MiB for the sample, {appended_bytes / 2**20:.0f} MiB for cluster columns of "
+            f"long row groups, and for each worker ({workers}) "
             f"{worker_bytes / 2**20:.0f} MiB for page buffers and sums and {TILE_ROWS} rows x {bytes_per_row} bytes"
         )
         error.add_note("Raise engine.memory_limit, or lower engine.workers, model.sample_rows or output.columns.")
@@ -117,20 +124,35 @@ def make_plan(config: Config, dataset: Dataset) -> Plan:
         bytes_per_row=bytes_per_row,
         worker_bytes=worker_bytes,
         sample_bytes=sample_bytes,
+        appended_bytes=appended_bytes,
         chunk_rows=chunk_rows,
         passes=passes,
         bytes_to_read=int(feature_bytes * n_read) + sum(p.bytes for p in dataset.partitions),
         scratch_bytes=on_scratch,
-        peak_bytes=sample_bytes + workers * (worker_bytes + min(chunk_rows, dataset.rows) * bytes_per_row),
+        peak_bytes=fixed_bytes + workers * (worker_bytes + min(chunk_rows, dataset.rows) * bytes_per_row),
         output=config.output.path,
+    )
+
+
+def max_appended_rows(config: Config) -> int:
+    """Rows of the longest row group whose cluster columns may wait in memory: they take a quarter of it."""
+    return config.engine.memory_limit // 4 // _CLUSTER_COLUMNS_BYTES
+
+
+def _appended_bytes(config: Config, dataset: Dataset) -> int:
+    """Memory of cluster columns that wait for the end of a row group; those within one span wait in its worker."""
+    longest = (p.longest_group for p in dataset.partitions if p.rows > SPAN_ROWS)
+    return _CLUSTER_COLUMNS_BYTES * max(
+        (n_rows for n_rows in longest if n_rows <= max_appended_rows(config)), default=0
     )
 
 
 def _carried(config: Config, dataset: Dataset) -> float:
     """Bytes per row of what is read to be written again: nothing, where the cluster columns are appended to a copy."""
-    if config.output.columns == "all" and dataset.is_local:
-        return 0.0
-    return max((p.decoded_bytes / p.rows for p in dataset.partitions if p.rows), default=0.0)
+    copied = config.output.columns == "all" and dataset.is_local
+    limit = max_appended_rows(config)
+    rewritten = (p for p in dataset.partitions if not copied or (p.rows > SPAN_ROWS and p.longest_group > limit))
+    return max((p.decoded_bytes / p.rows for p in rewritten if p.rows), default=0.0)
 
 
 def _worker_bytes(config: Config, dataset: Dataset, n_columns: int) -> int:

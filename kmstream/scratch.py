@@ -1,6 +1,6 @@
 """A compact copy of the scaled rows on disk, so that the passes after the first need not decode Parquet again.
 
-It lies in a folder beside the outputs while a run is under way: per row 4 bytes for each feature, 1 for whether the row
+It lies in a folder beside the models while a run is under way: per row 4 bytes for each feature, 1 for whether the row
 counts, and 8 for its weight if rows have any. A span that does not fit the limit is read from the dataset each time.
 """
 
@@ -9,8 +9,9 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kmstream.append import write_bytes
-from kmstream.assignments import explain_write_errors
+from kmstream.assignments import explain_write_errors, replace_file
 from kmstream.config import Config
 from kmstream.dataset import Dataset, Span
+from kmstream.errors import OutputError
 from kmstream.features import Rows
 from kmstream.value_counts import ValueCounts
+
+_OUTPUT_BYTES = 24  # per row: what the cluster columns take on disk, at most
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,11 @@ class Scratch:
                 X, keep = np.empty((n_rows, self.n_features), np.float32), np.empty(n_rows, np.bool_)
                 rows = Rows(X, keep, np.empty(n_rows) if self.weighted else None)
                 for array in _arrays(rows):
-                    file.readinto(array)  # type: ignore[arg-type]
+                    n_bytes = file.readinto(array)  # type: ignore[arg-type]
+                    if n_bytes != array.nbytes:
+                        error = OutputError(f"{file.name} ends too early: {n_bytes} bytes; expected {array.nbytes}")
+                        error.add_note("Something else wrote to it. Run again: nothing was published.")
+                        raise error
                 yield rows
 
     def read_counts(self, span: Span) -> ValueCounts:
@@ -74,33 +82,27 @@ class Scratch:
     def write(self, span: Span, batches: Iterator[tuple[Rows, ValueCounts]]) -> Iterator[Rows]:
         """Pass rows through and leave a copy of them; one that is left half-way does not count.
 
+        If it can't be written to its end, as on a full disk, there is none, and the rows are read from the dataset.
+
         Parameters
         ----------
         span : Span
         batches : iterator of (Rows, ValueCounts)
             The counts are those of all rows of the span so far.
-
-        Raises
-        ------
-        OutputError
-            If the disk is full.
         """
-        counts = None
+        counts, whole = None, True
         path = self.folder / _name(span)
         with explain_write_errors(path):
             file = path.open("wb", buffering=0)
         with file:
             for rows, counts in batches:  # noqa: B007 - the last are those of the whole span
-                with explain_write_errors(path):
-                    for array in _arrays(rows):
-                        write_bytes(file.fileno(), array.data)
+                whole = whole and _try_write(file, rows)
                 yield rows
-            if counts is None:
-                return
+        if counts is not None and whole:
             found: dict[str, Any] = {"bins": counts.bins.ravel().tolist(), "shape": counts.bins.shape}
             found |= {"skipped": dict(counts.skipped), "unseen": dict(counts.unseen)}
-            with explain_write_errors(path):
-                self._counts_path(span).write_text(json.dumps(found), encoding="utf-8")
+            with suppress(OutputError):
+                replace_file(self._counts_path(span), json.dumps(found))
 
     def _counts_path(self, span: Span) -> Path:
         return self.folder / f"{_name(span)}.json"
@@ -125,20 +127,25 @@ def open_scratch(
         Where it will be; what a killed run left there is removed.
     config : Config
     dataset : Dataset
-        Spans of it are copied in their order, up to `engine.scratch_limit` and half of what is free on the disk.
+        Spans of it are copied in their order, up to `engine.scratch_limit`, and half of the disk space that will be
+        left when the outputs are written.
     chunk_rows, n_features : int
     weighted : bool
     """
     shutil.rmtree(folder, ignore_errors=True)
     limit = _limit(config)
     if limit:
-        limit = min(limit, shutil.disk_usage(folder.parent).free // 2)
+        with explain_write_errors(folder):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            free = shutil.disk_usage(folder.parent).free
+        outputs = sum(partition.bytes for partition in dataset.partitions) + _OUTPUT_BYTES * dataset.rows
+        limit = min(limit, max(0, free - outputs) // 2)
     names = frozenset(_name(span) for span in _choose_spans(dataset, limit, n_features, weighted=weighted))
     if not names:
         yield None
         return
     with explain_write_errors(folder):
-        folder.mkdir(parents=True)
+        folder.mkdir()
     try:
         yield Scratch(folder, chunk_rows, n_features, weighted, names)
     finally:
@@ -167,6 +174,17 @@ def _choose_spans(dataset: Dataset, limit: int, n_features: int, *, weighted: bo
 
 def _name(span: Span) -> str:
     return f"{hashlib.blake2b(span.partition.path.encode(), digest_size=12).hexdigest()}-{span.first_row}"
+
+
+def _try_write(file: FileIO, rows: Rows) -> bool:
+    """Write a batch; if that fails, remove the file, so that it takes no space that outputs need."""
+    try:
+        for array in _arrays(rows):
+            write_bytes(file.fileno(), array.data)
+    except OSError:
+        Path(file.name).unlink(missing_ok=True)
+        return False
+    return True
 
 
 def _arrays(rows: Rows) -> list[NDArray[Any]]:

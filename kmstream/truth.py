@@ -54,11 +54,10 @@ class TruthCounts:
         known = np.asarray(coded.is_valid()) & keep
         codes = np.asarray(coded.indices.fill_null(0))[known].astype(np.int64)
         table = np.bincount(codes * k + cluster_ids[known], minlength=len(coded.dictionary) * k).reshape(-1, k)
-        found = {
-            name: rows
-            for name, rows in zip(map(name_class, coded.dictionary.to_pylist()), table, strict=True)
-            if name is not None
-        }
+        found: dict[str, IntArray] = {}
+        for name, rows in zip(map(name_class, coded.dictionary.to_pylist()), table, strict=True):
+            if name is not None:  # a file's dictionary may hold a value twice
+                found[name] = found[name] + rows if name in found else rows
         return self.merge(type(self)(found))
 
     def merge(self, other: Self) -> Self:

@@ -596,3 +596,20 @@ def test_copy_bytes_says_where_a_source_ends_too_early(tmp_path):
         pytest.raises(CorruptFileError, match="ends at byte 3; expected at least 5"),
     ):
         copy_bytes(source.fileno(), target.fileno(), 5)
+
+
+def test_a_source_that_can_not_be_read_is_not_taken_for_a_full_disk(source, tmp_path):
+    footer = read_footer(source)
+    source.unlink()
+    with (
+        pytest.raises(CorruptFileError, match=r"source\.parquet can't be opened: No such file"),
+        append_columns(footer, tmp_path / "out.parquet", SCHEMA, {}),
+    ):
+        pass
+    (tmp_path / "bytes").write_bytes(b"abc")
+    with (
+        (tmp_path / "bytes").open("ab") as unreadable,
+        (tmp_path / "target").open("wb") as target,
+        pytest.raises(CorruptFileError, match="can't be read at byte 0: Bad file"),
+    ):
+        copy_bytes(unreadable.fileno(), target.fileno(), 3)

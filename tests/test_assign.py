@@ -23,7 +23,7 @@ from kmstream.assignments import (
 )
 from kmstream.clustering import ClusterModel
 from kmstream.dataset import CLUSTER_COLUMNS, open_dataset
-from kmstream.errors import ConfigError, InvalidFeatureError, OutputError, SchemaMismatchError
+from kmstream.errors import ConfigError, CorruptFileError, InvalidFeatureError, OutputError, SchemaMismatchError
 from kmstream.features import Scaling
 from kmstream.matrices import Matrices
 
@@ -375,7 +375,7 @@ def test_assign_dataset_says_which_input_vanished_instead_of_blaming_the_output(
     run = run_of(config())
     job = make_job(run, make_model(run.config.features), out)
     (data / "a.parquet").unlink()
-    with pytest.raises(FileNotFoundError, match=r"data/a\.parquet"):
+    with pytest.raises(CorruptFileError, match=r"a\.parquet.*no such file"):
         assign_dataset(run, job)
 
 

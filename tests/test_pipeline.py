@@ -254,6 +254,13 @@ def test_refresh_baseline_can_leave_a_column_behind_that_is_gone(published, conf
     assert result.version == "v000002"
 
 
+def test_refresh_baseline_keeps_the_names_where_the_weight_is_gone(published, config_in, files, blobs):
+    refresh(config_in(published, features={"weight": "id"}), baseline=True)
+    files(published / "data", {f"m{i}.parquet": blobs(400, seed=i).drop_columns("id") for i in (1, 2)})
+    result = refresh(config_in(published), baseline=True)
+    assert labels_of(result) == dict.fromkeys(("segment-01", "segment-02", "segment-03"), "kept")
+
+
 # --- the gate --------------------------------------------------------------------------------------------------------
 
 

@@ -1,11 +1,15 @@
+from pathlib import Path
+
 import pyarrow as pa
 import pytest
 
+from kmstream.assignments import read_manifest
 from kmstream.config import EngineConfig
-from kmstream.dataset import open_dataset
+from kmstream.dataset import SPAN_ROWS, open_dataset
 from kmstream.engine import count_workers
 from kmstream.errors import MemoryLimitError
-from kmstream.plan import MAX_CHUNK_ROWS, make_plan
+from kmstream.pipeline import refresh
+from kmstream.plan import MAX_CHUNK_ROWS, make_plan, max_appended_rows
 
 
 @pytest.fixture
@@ -83,3 +87,19 @@ def test_make_plan_counts_the_scratch_copy_and_what_it_spares(plan_of):
     assert with_copy.bytes_to_read < part.bytes_to_read < without.bytes_to_read
     assert plan_of(features={"weight": "id"}).scratch_bytes == 3500 * 17
     assert plan_of(engine={"dask_address": "tcp://nobody:1"}).scratch_bytes == 0
+
+
+def test_make_plan_counts_the_cluster_columns_of_a_long_row_group_or_has_the_file_written_again(
+    config, data, files, blobs
+):
+    n_rows = SPAN_ROWS + 1
+    files(data, {"a.parquet": blobs(n_rows)}, row_group_size=n_rows)
+    roomy, tight = (config(engine={"workers": 1, "memory_limit": limit}) for limit in ("1GiB", "150MiB"))
+    plan = make_plan(roomy, open_dataset(roomy))
+    assert plan.appended_bytes == 40 * n_rows
+    assert plan.peak_bytes > plan.appended_bytes + plan.sample_bytes
+    assert max_appended_rows(tight) < n_rows
+    assert make_plan(tight, open_dataset(tight)).appended_bytes == 0
+    refresh(tight)
+    entry = read_manifest(Path(tight.output.path) / "assignments/v000001")["a.parquet"]
+    assert f"a row group has {n_rows} rows" in entry.rewritten

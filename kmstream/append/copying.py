@@ -9,7 +9,8 @@ import pyarrow as pa
 from kmstream.errors import CorruptFileError
 
 COPY_BYTES = 1 << 20  # at a time, where the kernel can't copy by itself
-NOT_BY_KERNEL = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EBADF}
+# EIO: reading and writing apart tells which of the two files fails
+NOT_BY_KERNEL = {errno.EIO, errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EBADF}
 
 
 def copy_bytes(source: int, target: int, size: int) -> None:
@@ -25,13 +26,16 @@ def copy_bytes(source: int, target: int, size: int) -> None:
     Raises
     ------
     CorruptFileError
-        If the source is shorter.
+        If the source is shorter, or can't be read.
     OSError
         If the target can't be written: full, or a limit is reached.
     """
     done = _copy_by_kernel(source, target, size)
     while done < size:
-        piece = os.pread(source, min(COPY_BYTES, size - done), done)
+        try:
+            piece = os.pread(source, min(COPY_BYTES, size - done), done)
+        except OSError as cause:
+            raise CorruptFileError(f"the file can't be read at byte {done}: {os.strerror(cause.errno or 0)}") from cause
         if not piece:
             raise CorruptFileError(f"the file ends at byte {done}; expected at least {size}")
         write_bytes(target, piece)

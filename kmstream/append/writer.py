@@ -149,13 +149,16 @@ def append_columns(
     Raises
     ------
     CorruptFileError
-        If the source is not what the footer was read from.
+        If the source is not what the footer was read from, or can't be read.
     ValueError
         If the rows written are not as many as in the source, or the target is the source.
     OSError
         If the target can't be written.
     """
-    source = os.open(footer.path, os.O_RDONLY)
+    try:
+        source = os.open(footer.path, os.O_RDONLY)
+    except OSError as cause:
+        raise CorruptFileError(f"{footer.path} can't be opened: {os.strerror(cause.errno or 0)}") from cause
     try:
         _check_unchanged(footer, source)
         output = os.open(target, os.O_WRONLY | os.O_CREAT, 0o666)

@@ -37,7 +37,7 @@ def show_plan(console: Console, config: Config, plan: Plan) -> None:
     files = f"{count(plan.rows, 'row')} in {count(plan.partitions, 'file')}, {size(plan.bytes)}"
     print_line(console, f"{config.name}: {files}")
     print_line(console)
-    free = plan.memory_limit_bytes - plan.sample_bytes - plan.workers * plan.worker_bytes
+    free = plan.memory_limit_bytes - plan.sample_bytes - plan.appended_bytes - plan.workers * plan.worker_bytes
     sample_rows = min(config.model.sample_rows, plan.rows)
     division = f"{size(free)} / ({plan.workers} x {plan.bytes_per_row:,} bytes)"
     facts = {
@@ -47,6 +47,7 @@ def show_plan(console: Console, config: Config, plan: Plan) -> None:
             f"{plan.workers} x {size(plan.worker_bytes)}",
             "page buffers, cluster columns of a span, sums by cluster",
         ),
+        "- long row groups": (size(plan.appended_bytes), "cluster columns that wait until one is complete"),
         "= for batches": (size(free), ""),
         "bytes per row": (f"{plan.bytes_per_row:,}", "two batches at a time: features decoded and scaled"),
         "rows per batch": (f"{plan.chunk_rows:,}", f"{division}, down to a power of two, at most {MAX_CHUNK_ROWS:,}"),

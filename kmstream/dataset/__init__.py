@@ -4,7 +4,7 @@ Read in this order: `find` (files, footers, spans), `schema` (what a file must h
 """
 
 from kmstream.dataset.find import SPAN_ROWS, SUFFIXES, Dataset, Partition, Span, open_dataset, split_glob
-from kmstream.dataset.read import locate, open_parquet, read_batches
+from kmstream.dataset.read import check_unchanged, locate, open_parquet, read_batches
 from kmstream.dataset.schema import CLUSTER_COLUMNS, check_schema, hive_values
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Partition",
     "Span",
     "check_schema",
+    "check_unchanged",
     "hive_values",
     "locate",
     "open_dataset",

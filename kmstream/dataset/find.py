@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from fsspec.utils import glob_translate
 
 from kmstream.config import Config, FeaturesConfig
-from kmstream.dataset.read import first_line, open_parquet
+from kmstream.dataset.read import first_line, make_fingerprint, open_parquet
 from kmstream.dataset.schema import check_schema, check_weight_columns, hive_values
 from kmstream.errors import CorruptFileError, DatasetNotFoundError
 from kmstream.weights import parse_time
@@ -73,6 +73,11 @@ class Partition:
     feature_bytes: int
     reader_bytes: int = 0
     newest: float | None = None
+
+    @property
+    def longest_group(self) -> int:
+        """Rows of its longest row group."""
+        return max(self.row_groups, default=0)
 
     @property
     def spans(self) -> list["Span"]:
@@ -274,7 +279,7 @@ def _read_footer(
         uri=info.path,
         rows=metadata.num_rows,
         bytes=info.size,
-        fingerprint=f"{info.size}-{info.mtime_ns}",
+        fingerprint=make_fingerprint(info),
         hive=hive,
         row_groups=tuple(metadata.row_group(g).num_rows for g in range(metadata.num_row_groups)),
         decoded_bytes=decoded,

@@ -51,6 +51,7 @@ def read_batches(
                 yield first, _add_hive_columns(rows, partition, needed)
                 first += rows.num_rows
     except (pa.ArrowException, OSError) as cause:
+        check_unchanged(dataset, partition)
         if isinstance(cause, OSError) and cause.errno is not None:  # the storage failed, not the file
             raise
         error = CorruptFileError(f"{partition.path} can't be read: {first_line(cause)}")
@@ -58,8 +59,41 @@ def read_batches(
         error.add_note("Write the file again, or move it out of dataset.path; nothing was published.")
         raise error from cause
     if first != span.first_row + span.rows:
+        check_unchanged(dataset, partition)
         error = CorruptFileError(f"{partition.path} holds fewer rows than its footer says")
-        error.add_note(f"expected {span.first_row + span.rows}, got {first}; did the file change during the run?")
+        error.add_note(f"expected {span.first_row + span.rows}, got {first}")
+        error.add_note("Write the file again, or move it out of dataset.path; nothing was published.")
+        raise error
+
+
+def make_fingerprint(info: pyarrow.fs.FileInfo) -> str:
+    """Give what changes when the size or the modification time of a file does.
+
+    Examples
+    --------
+    >>> info = pyarrow.fs.FileInfo("a.parquet", pyarrow.fs.FileType.File, size=123, mtime_ns=456)
+    >>> make_fingerprint(info)
+    '123-456'
+    """
+    return f"{info.size}-{info.mtime_ns}"
+
+
+def check_unchanged(dataset: "Dataset", partition: "Partition") -> None:
+    """Refuse a file that is not the one that was found when the run began: its rows would be mixed with others.
+
+    Raises
+    ------
+    CorruptFileError
+    """
+    info = dataset.filesystem.get_file_info(partition.uri)
+    there = info.type == pyarrow.fs.FileType.File
+    now = make_fingerprint(info) if there else "no such file"
+    if now != partition.fingerprint:
+        error = CorruptFileError(
+            f"{partition.path} has changed since the run began: size and time were {partition.fingerprint}, now {now}"
+        )
+        error.add_note(f"in {partition.uri}")
+        error.add_note("Let whoever writes it finish, then run again; nothing was published.")
         raise error
 
 
