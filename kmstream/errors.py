@@ -63,6 +63,7 @@ class InvalidFeatureError(DataError):
     """A feature holds values that k-means can't use under the chosen policy."""
 
     first_row: int | None = None  # position of the first such row in the batch; who read the batch says where it lies
+    cure: str = "Set features.on_missing to skip, mean or median, or clean the column."
 
 
 class TooFewRowsError(DataError):

@@ -204,7 +204,11 @@ def take_weights(batch: pa.Table, features: FeaturesConfig, weighting: Weighting
         return None
     weights, unusable = find_weights(batch, weighting)
     if features.on_missing == "error":
-        apply_missing_policy(unusable, batch.num_rows, features)
+        for reason, rows in unusable.items():
+            error = InvalidFeatureError(f"{reason} in {int(rows.sum())} of {batch.num_rows} rows")
+            error.first_row = int(rows.argmax())
+            error.cure = "Name another column, or set features.on_missing to skip: such rows then count nothing."
+            raise error
     return weights
 
 

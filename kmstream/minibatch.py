@@ -60,7 +60,8 @@ def stream_minibatches(
     """
     n_rows, before = 0, model.cluster_centers_.copy()
     for step, (X, weights) in enumerate(_exact_batches(stream, batch_size), start=1):
-        model.partial_fit(X, sample_weight=weights)
+        if weights is None or weights.any():  # rows of no weight move nothing, and scikit-learn refuses them
+            model.partial_fit(X, sample_weight=weights)
         n_rows += len(X)
         if step % _CHECK_EVERY == 0:
             moves = np.linalg.norm(model.cluster_centers_ - before, axis=1)

@@ -12,6 +12,8 @@ With `engine.workers = 0` there are as many workers as cores, or as the limit ha
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from kmstream.config import Config
 from kmstream.dataset import SPAN_ROWS, Dataset
 from kmstream.engine import count_workers
@@ -100,10 +102,10 @@ def make_plan(config: Config, dataset: Dataset) -> Plan:
     if affordable < TILE_ROWS:
         need = fixed_bytes + workers * (worker_bytes + TILE_ROWS * bytes_per_row)
         error = MemoryLimitError(
-            f"engine.memory_limit is {limit / 2**20:.0f} MiB; expected at least {need / 2**20:.0f} MiB: "
-            f"{sample_bytes / 2**20:.0f} MiB for the sample, {appended_bytes / 2**20:.0f} MiB for cluster columns of "
-            f"long row groups, and for each worker ({workers}) "
-            f"{worker_bytes / 2**20:.0f} MiB for page buffers and sums and {TILE_ROWS} rows x {bytes_per_row} bytes"
+            f"engine.memory_limit is {np.floor(limit / 2**20 * 10) / 10:g} MiB; expected at least {_mebibytes(need)}: "
+            f"{_mebibytes(sample_bytes)} for the sample, {_mebibytes(appended_bytes)} for cluster columns of long row "
+            f"groups, and for each worker ({workers}) {_mebibytes(worker_bytes)} for page buffers and sums and "
+            f"{TILE_ROWS} rows x {bytes_per_row} bytes"
         )
         error.add_note("Raise engine.memory_limit, or lower engine.workers, model.sample_rows or output.columns.")
         raise error
@@ -132,6 +134,11 @@ def make_plan(config: Config, dataset: Dataset) -> Plan:
         peak_bytes=fixed_bytes + workers * (worker_bytes + min(chunk_rows, dataset.rows) * bytes_per_row),
         output=config.output.path,
     )
+
+
+def _mebibytes(n_bytes: int) -> str:
+    """Round up, so that what is said to be enough is."""
+    return f"{np.ceil(n_bytes / 2**20 * 10) / 10:g} MiB"
 
 
 def max_appended_rows(config: Config) -> int:

@@ -104,10 +104,12 @@ def refuse_no_rows(run: Run, scan: Scan) -> None:
     TooFewRowsError
     """
     if not scan.sample.num_rows:
-        error = TooFewRowsError(
-            f"none of the {run.dataset.rows} rows in {len(run.dataset.partitions)} files can be used"
-            + ("; each lacks a feature" if run.dataset.rows else "")
-        )
+        n_files, n_rows = len(run.dataset.partitions), run.dataset.rows
+        if not n_rows:
+            error = TooFewRowsError(f"the dataset has no rows: 0 in {n_files} files of {run.config.dataset.path}")
+            error.add_note("Look at what writes them; kmstream needs rows to fit a model to.")
+            raise error
+        error = TooFewRowsError(f"none of the {n_rows} rows in {n_files} files can be used; each lacks a feature")
         error.add_note("Set features.on_missing to mean or median, or leave out the column that is empty.")
         raise error
     if not scan.weights.any():

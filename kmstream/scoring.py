@@ -1,5 +1,6 @@
 """The end of a score: the window's drift, its report, and whether it asks for a new fit."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -81,6 +82,7 @@ def finish_score(
     history = store.history()
     severities = [line["severity"] for line in history if line["event"] == "drift"]
     requested, why = decide_retrain(config, drift_report.severity, history, now)
+    n_rows = dict(zip(model.labels, assigned.counts.tolist(), strict=True))
     return ScoreResult(
         name=config.name,
         version=version,
@@ -91,7 +93,7 @@ def finish_score(
         severity=drift_report.severity,
         reasons=tuple(drift["reasons"]),
         cleared=drift_report.severity == "ok" and severities[-1:] not in ([], ["ok"]) and assigned.summary.n_rows > 0,
-        labels=tuple(_describe(segment) for segment in drift["segments"]),
+        labels=tuple(_describe(segment, n_rows) for segment in drift["segments"]),
         retrain={"requested": requested, "why": why},
         report=str(folder / "report.html"),
         assignments=str(store.assignments(version)),
@@ -108,8 +110,10 @@ def record_score(store: Store, now: datetime, result: ScoreResult) -> None:
         store.log("retrain-requested", now, **facts, why=result.retrain["why"])
 
 
-def _describe(segment: dict[str, Any]) -> dict[str, Any]:
-    return {key: segment[key] for key in ("cluster_label", "rows", "share", "reference_share", "centroid_shift_radii")}
+def _describe(segment: dict[str, Any], n_rows: Mapping[str, int]) -> dict[str, Any]:
+    """Take what people are shown first; rows are counted whatever they weigh, shares are of their weights."""
+    taken = {key: segment[key] for key in ("cluster_label", "share", "reference_share", "centroid_shift_radii")}
+    return taken | {"rows": n_rows.get(segment["cluster_label"], 0)}
 
 
 def _free_run_id(store: Store, now: datetime) -> str:

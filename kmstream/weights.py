@@ -54,7 +54,7 @@ def find_weights(batch: pa.Table, weighting: Weighting) -> tuple[FloatArray, dic
     weights : ndarray of shape (n_rows,)
         0 where unusable.
     unusable : dict of str to ndarray of shape (n_rows,)
-        Per reason ("revenue: missing") the rows it holds for; only reasons that occur.
+        Per reason ("features.weight 'revenue' is missing or infinite") the rows it holds for; only those that occur.
 
     Raises
     ------
@@ -68,19 +68,20 @@ def find_weights(batch: pa.Table, weighting: Weighting) -> tuple[FloatArray, dic
         weights = np.array(column.to_numpy(zero_copy_only=False), dtype=np.float64)
         finite = np.isfinite(weights)
         if not finite.all():
-            unusable[f"{weighting.column}: missing"] = ~finite
+            unusable[f"features.weight {weighting.column!r} is missing or infinite"] = ~finite
             weights[~finite] = 0.0
         if (weights < 0).any():
             error = InvalidFeatureError(
                 f"features.weight {weighting.column!r} is {weights.min():g}; expected no weight below 0"
             )
             error.first_row = int((weights < 0).argmax())
+            error.cure = "Clean the column, or name another one as features.weight."
             raise error
     if weighting.time:
         seconds = take_seconds(batch, weighting.time)
         known = np.isfinite(seconds)
         if not known.all():
-            unusable[f"{weighting.time}: missing"] = ~known
+            unusable[f"dataset.time {weighting.time!r} is missing or no date"] = ~known
         age = np.where(known, weighting.newest - seconds, 0.0)
         weights = np.where(known, weights * np.exp2(-age / weighting.half_life), 0.0)
     return weights, unusable

@@ -9,7 +9,6 @@ import resource
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -349,32 +348,6 @@ def test_columns_can_be_appended_twice(source, tmp_path):
     new = make_new().rename_columns([f"{name} 2" for name in SCHEMA.names])
     both = pq.read_table(append(tmp_path / "one", tmp_path / "two", new))
     assert both.select(new.schema.names).rename_columns(SCHEMA.names).equals(both.select(SCHEMA.names))
-
-
-@pytest.mark.parametrize("reader", ["duckdb", "polars", "fastparquet", "pandas"])
-@pytest.mark.parametrize(
-    "options", [{"row_group_size": 300}, {"write_page_index": True, "store_schema": False}], ids=["plain", "page index"]
-)
-def test_other_readers_see_old_and_new_columns(tmp_path, reader, options):
-    module = pytest.importorskip(reader, reason=f"{reader} is not installed")
-    table = make_table().select(["number", "text", "real", "required"])
-    pq.write_table(table, tmp_path / "source.parquet", **options)
-    target = append(tmp_path / "source.parquet", tmp_path / "target.parquet")
-    match reader:
-        case "duckdb":
-            query = module.sql(f"from read_parquet('{target}')")
-            found = dict(zip(query.columns, zip(*query.fetchall(), strict=True), strict=True))
-        case "polars":
-            frame = module.read_parquet(target)
-            found = dict(zip(frame.columns, (column.to_list() for column in frame), strict=True))
-        case "fastparquet":
-            found = module.ParquetFile(str(target)).to_pandas()
-        case _:
-            found = module.read_parquet(target)
-    expected = table.to_pydict() | decoded(make_new()).to_pydict()
-    assert list(found) == list(expected)
-    for name, values in expected.items():
-        assert [None if pd.isna(value) else value for value in found[name]] == values
 
 
 def test_a_filter_reads_the_old_page_index_and_the_new_statistics(source, tmp_path):

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kmstream.engine import single_threaded
+from kmstream.features import Rows
 from kmstream.minibatch import find_still, start_minibatch, stream_minibatches
 from kmstream.search import SampleFit
 
@@ -181,3 +182,10 @@ def test_stream_minibatches_improves_the_centroids():
     model = start_minibatch(start_of(CORNERS + 2.0, [5] * 4), seed=0)
     stream_minibatches(model, [make_rows(X)], batch_size=100, still=NEVER)
     np.testing.assert_allclose(model.cluster_centers_, CORNERS, atol=0.1)
+
+
+def test_a_step_whose_rows_all_weigh_nothing_moves_nothing():
+    recorder = Recorder(1.0)
+    stream = [Rows(np.ones((6, 1), np.float32), np.ones(6, bool), np.array([1.0, 1, 0, 0, 1e-300, 0]))]
+    n_rows, settled = stream_minibatches(recorder, stream, batch_size=2, still=NEVER[:1])
+    assert (n_rows, settled, recorder.weights) == (6, False, [[1.0, 1.0]])

@@ -157,6 +157,7 @@ def test_score_of_weighted_rows_is_that_of_the_rows_repeated(tmp_path, config_in
         manifest = json.loads((tmp_path / name / "out/assignments/v000001/_manifest.json").read_text())
         rows = 300 if name == "weighted" else int(window.column("w").to_numpy().sum())
         assert result.rows == manifest["partitions"]["b.parquet"]["rows"] == rows
+        assert sum(one["rows"] for one in result.labels) == rows
         assert sum(manifest["partitions"]["b.parquet"]["rows_per_cluster"].values()) == rows
     compare_drift(*drift)
 

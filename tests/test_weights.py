@@ -56,12 +56,14 @@ def test_find_weights_reads_every_type_and_takes_what_is_missing_for_no_row(colu
         column = pa.chunked_array([column.slice(0, 1), column.slice(1)])
     weights, unusable = weigh(Weighting("w"), w=column)
     assert (weights.dtype, weights.tolist()) == (np.float64, [1.0, 0.0, 0.0])
-    assert {reason: rows.tolist() for reason, rows in unusable.items()} == {"w: missing": [False, True, False]}
+    assert {reason: rows.tolist() for reason, rows in unusable.items()} == {
+        "features.weight 'w' is missing or infinite": [False, True, False]
+    }
 
 
 def test_find_weights_takes_a_null_column_for_all_missing():
     weights, unusable = weigh(Weighting("w"), w=pa.nulls(2))
-    assert (weights.tolist(), unusable["w: missing"].tolist()) == ([0.0, 0.0], [True, True])
+    assert (weights.tolist(), next(iter(unusable.values())).tolist()) == ([0.0, 0.0], [True, True])
 
 
 def test_find_weights_tells_the_first_negative_weight():
@@ -100,8 +102,8 @@ def test_find_weights_multiplies_the_weight_with_that_of_the_age():
     weights, unusable = weigh(weighting, t=times, w=[3.0, 3.0, 3.0, 0.0, 3.0, None])
     assert weights.tolist() == [3.0, 1.5, 0.75, 0.0, 0.0, 0.0]
     assert {reason: rows.tolist() for reason, rows in unusable.items()} == {
-        "w: missing": [False] * 5 + [True],
-        "t: missing": [False] * 4 + [True, False],
+        "features.weight 'w' is missing or infinite": [False] * 5 + [True],
+        "dataset.time 't' is missing or no date": [False] * 4 + [True, False],
     }
 
 
@@ -301,12 +303,13 @@ def test_a_negative_weight_is_refused_with_its_file_and_row_whatever_the_policy(
         ) as caught:
             scan(run_of(config(features={"weight": "w", "on_missing": policy})))
         assert caught.value.__notes__[0] == "in b.parquet, rows 4096-4999; first such row 4321"
+        assert caught.value.__notes__[1] == "Clean the column, or name another one as features.weight."
 
 
 def test_a_missing_weight_is_an_error_that_names_file_and_row(config, data, files, blobs, run_of):
     weights = pa.array([1.0] * 70 + [None] + [1.0] * 29)
     files(data, {"a.parquet": blobs(100).append_column("w", weights)})
-    with pytest.raises(InvalidFeatureError, match=r"'w' is missing in 1 of 100 rows") as caught:
+    with pytest.raises(InvalidFeatureError, match=r"weight 'w' is missing or infinite in 1 of 100 rows") as caught:
         scan(run_of(config(features={"weight": "w"})))
     assert caught.value.__notes__[0] == "in a.parquet, rows 0-99; first such row 70"
 

@@ -105,7 +105,7 @@ def locate(partition: "Partition", first_row: int, n_rows: int) -> Iterator[None
     except InvalidFeatureError as error:
         first = "" if error.first_row is None else f"; first such row {first_row + error.first_row}"
         error.add_note(f"in {partition.path}, rows {first_row}-{first_row + n_rows - 1}{first}")
-        error.add_note("Set features.on_missing to skip, mean or median, or clean the column.")
+        error.add_note(error.cure)
         raise
 
 
