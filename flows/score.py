@@ -57,9 +57,9 @@ def may_pass_later(task: Task[..., object], run: TaskRun, state: State[object]) 
     retry_delay_seconds=RETRY_DELAYS,
     retry_condition_fn=may_pass_later,
 )
-def score_segmentation(config: Config, only: list[str], now: datetime | None) -> ScoreResult:
+def score_segmentation(config: Config, only: list[str], since: str | None, now: datetime | None) -> ScoreResult:
     """Assign what is new, compare it with what the model was fitted on."""
-    return pipeline.score(config, only=only, now=now)
+    return pipeline.score(config, only=only, since=since, now=now)
 
 
 @flow(name="kmstream-score", flow_run_name=name_run)
@@ -67,6 +67,7 @@ def score_flow(
     config_path: str,
     overrides: list[str] = [],  # noqa: B006 - Prefect shows it as the default of a form; nothing changes it
     only: list[str] = [],  # noqa: B006
+    since: str | None = None,
     *,
     now: datetime | None = None,
 ) -> ScoreResult:
@@ -80,12 +81,14 @@ def score_flow(
         "section.key=value" each.
     only : list of str
         Globs that limit the partitions.
+    since : str, optional
+        A version: what is new or changed since it, though assigned already.
     now : datetime, optional
         The time that is written down; the clock's by default.
     """
     logger = get_run_logger()
     try:
-        result = score_segmentation(load_config(config_path, overrides), only, now)
+        result = score_segmentation(load_config(config_path, overrides), only, since, now)
     except KmstreamError as error:
         logger.error("%s", explain_error(error))
         return Failed(message=explain_error(error), data=error)  # type: ignore[return-value] # Prefect raises the data
@@ -104,9 +107,10 @@ def main() -> int:
     parser.add_argument("-c", "--config", default="kmstream.toml", help="the configuration file (%(default)s)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a value")
     parser.add_argument("--only", action="append", default=[], metavar="GLOB", help="limit the partitions")
+    parser.add_argument("--since", metavar="V", help="what is new or changed since version V")
     given = parser.parse_args()
     try:
-        score_flow(given.config, given.set, given.only)
+        score_flow(given.config, given.set, given.only, given.since)
     except KmstreamError as error:  # the flow has logged its text
         return error.exit_code
     return 0

@@ -160,30 +160,47 @@ class _AssignedPiece:
     columns: pa.Table | None
 
 
-def assign_dataset(run: Run, job: AssignJob) -> Assigned:
+def assign_dataset(
+    run: Run, job: AssignJob, start: Assigned | None = None, then: Callable[[Assigned], None] | None = None
+) -> Assigned:
     """Assign every row of the run's dataset and write it out, one file per partition.
 
     A partition of one span is written by the worker that assigns it. The spans of a larger one are assigned by all
     workers, and written here, in order.
+
+    Parameters
+    ----------
+    run : Run
+    job : AssignJob
+    start : Assigned, optional
+        Of the first partitions, which are done already.
+    then : callable, optional
+        Given what has come so far each time another partition is done.
     """
+    start = job.nothing() if start is None else start
     pieces = [
         _Piece(span, alone=partition.rows <= SPAN_ROWS)
         for partition in run.dataset.partitions
+        if partition.path not in start.entries
         for span in partition.spans or [Span(partition, 0, 0)]
     ]
-    with _joining(job) as join:
-        return run.fold("assign", partial(_assign_piece, job), pieces, job.nothing(), join)
+    with _joining(job, then or (lambda _: None)) as join:
+        return run.fold("assign", partial(_assign_piece, job), pieces, start, join)
 
 
 @contextmanager
-def _joining(job: AssignJob) -> Iterator[Callable[[Assigned, _AssignedPiece], Assigned]]:
+def _joining(
+    job: AssignJob, then: Callable[[Assigned], None]
+) -> Iterator[Callable[[Assigned, _AssignedPiece], Assigned]]:
     with ExitStack() as open_file:
         output: Output | None = None
 
         def join(total: Assigned, piece: _AssignedPiece) -> Assigned:
             nonlocal output
             if piece.columns is None:
-                return total.merge(piece.assigned)
+                total = total.merge(piece.assigned)
+                then(total)
+                return total
             span = piece.span
             if span.first_row == 0:
                 output = open_file.enter_context(open_output(job.output, span.partition))
@@ -191,9 +208,11 @@ def _joining(job: AssignJob) -> Iterator[Callable[[Assigned, _AssignedPiece], As
                 msg = f"span {span.first_row} of {span.partition.path} came before the first"
                 raise RuntimeError(msg)
             output.write(span, piece.columns)
+            total = total.merge(_with_entry(job, piece.assigned, span, output.rewritten))
             if span.first_row + span.rows == span.partition.rows:
                 open_file.close()
-            return total.merge(_with_entry(job, piece.assigned, span, output.rewritten))
+                then(total)
+            return total
 
         yield join
 

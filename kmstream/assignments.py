@@ -9,12 +9,13 @@ import os
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from kmstream.dataset import Dataset, Partition, split_glob
+from kmstream.config import Config
+from kmstream.dataset import Dataset, Partition, is_chosen, split_glob
 from kmstream.errors import ConfigError, OutputError
 
 MANIFEST, SUCCESS = "_manifest.json", "_SUCCESS"
@@ -83,12 +84,13 @@ def read_manifest(folder: Path) -> dict[str, Entry]:
     return {path: Entry(**entry) for path, entry in json.loads(text)["partitions"].items()}
 
 
-def write_manifest(folder: Path, entries: Mapping[str, Entry], *, name: str, version: str) -> None:
+def write_manifest(folder: Path, entries: Mapping[str, Entry], config: Config, version: str) -> None:
     """Replace the manifest, atomically."""
     content = {
         "schema_version": 1,
-        "name": name,
+        "name": config.name,
         "version": version,
+        "dataset": config.dataset.path,
         "rows": sum(entry.rows for entry in entries.values()),
         "rows_skipped": sum(sum(entry.skipped.values()) for entry in entries.values()),
         "partitions": {path: asdict(entries[path]) for path in sorted(entries)},
@@ -108,12 +110,17 @@ def unmark_complete(folder: Path) -> None:
 
 def replace_file(path: Path, text: str) -> None:
     """Write a small file so that it is there whole or not at all, also after a power cut."""
+    replace_bytes(path, text.encode())
+
+
+def replace_bytes(path: Path, content: bytes | memoryview) -> None:
+    """Write a small file, like `replace_file`."""
     with explain_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.tmp")
         try:
-            with temporary.open("w", encoding="utf-8") as file:
-                file.write(text)
+            with temporary.open("wb") as file:
+                file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)
@@ -121,33 +128,77 @@ def replace_file(path: Path, text: str) -> None:
             temporary.unlink(missing_ok=True)
 
 
+def sync_file(path: Path) -> None:
+    """Wait until the disk has what was written to a file: a rename may reach it before the bytes do."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
 def find_pending(dataset: Dataset, entries: Mapping[str, Entry]) -> tuple[Partition, ...]:
     """Give the partitions that have not been assigned, or have changed since."""
     return tuple(p for p in dataset.partitions if p.path not in entries or entries[p.path].fingerprint != p.fingerprint)
 
 
+def find_removed(folder: Path, config: Config, dataset: Dataset, only: Sequence[str]) -> tuple[str, ...]:
+    """Give the partitions that have been assigned and whose files are gone; none where it was another dataset.
+
+    Parameters
+    ----------
+    folder : Path
+        Of a version's assignments.
+    config : Config
+    dataset : Dataset
+        What is there now of what `only` matches.
+    only : sequence of str
+    """
+    if read_dataset_path(folder) != config.dataset.path:
+        return ()
+    there = {partition.path for partition in dataset.partitions}
+    return tuple(path for path in read_manifest(folder) if path not in there and is_chosen(path, only))
+
+
+def find_rewritten(config: Config, entries: Mapping[str, Entry]) -> dict[str, str]:
+    """Give the partitions that were written again, and why; none where `output.columns` asks for it."""
+    unasked = config.output.columns == "all"
+    return {path: entry.rewritten for path, entry in entries.items() if entry.rewritten and unasked}
+
+
+def read_dataset_path(folder: Path) -> str | None:
+    """Read which dataset a folder's assignments are of; None if it has none."""
+    try:
+        text = (folder / MANIFEST).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    path = json.loads(text).get("dataset")
+    return None if path is None else str(path)
+
+
 @contextmanager
-def fresh_folder(folder: Path) -> Iterator[Path]:
-    """Give an empty folder for a new version's files; if the block fails, nothing of it is left."""
+def unfinished_folder(folder: Path) -> Iterator[Path]:
+    """Give the folder for the files of a run, which may hold those of one that was cut off.
+
+    If the block fails, nothing of it is left; if it is interrupted, as by Ctrl-C, the next run goes on from it.
+    """
     with explain_write_errors(folder):
-        shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed before it could publish
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
     try:
         yield folder
-    except BaseException:
-        if not (folder / SUCCESS).exists():  # else it is published, and only what came after that failed
-            shutil.rmtree(folder, ignore_errors=True)
+    except Exception:
+        shutil.rmtree(folder, ignore_errors=True)
         raise
 
 
 def move_files(source: Path, target: Path) -> None:
-    """Move every file to the same place below another folder, and remove what is left of the first."""
+    """Move every file to the same place below another folder, the manifest last; can be done again after a crash."""
     with explain_write_errors(target):
-        for path in sorted(path for path in source.rglob("*") if path.is_file()):
-            place = target / path.relative_to(source)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            path.replace(place)
-        shutil.rmtree(source)
+        found = (path.relative_to(source) for path in source.rglob("*") if path.is_file())
+        for path in sorted(found, key=lambda path: (path.name == MANIFEST, path)):
+            if not path.name.startswith("."):
+                (target / path).parent.mkdir(parents=True, exist_ok=True)
+                (source / path).replace(target / path)
 
 
 def remove_old_versions(folder: Path, keep_versions: int, current: str) -> list[str]:

@@ -1,8 +1,8 @@
 """One output file per partition: its columns as they are, and each row's cluster columns.
 
 The cluster columns are appended to a byte-for-byte copy of the file (`append`). Where that can't be, all columns are
-written again, and the manifest says why. A file is written under a temporary name beside its place and renamed, so what
-has the right name is whole.
+written again, and the manifest says why. A file is written under a temporary name beside its place, flushed to the disk
+and renamed, so what has the right name is whole, also after a power cut.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from kmstream.append import ColumnAppender, append_columns, read_footer
-from kmstream.assignments import explain_write_errors
+from kmstream.assignments import explain_write_errors, sync_file
 from kmstream.clustering import Nearest
 from kmstream.dataset import (
     CLUSTER_COLUMNS,
@@ -122,6 +122,7 @@ def open_output(plan: OutputPlan, partition: Partition) -> Iterator[Output]:
             yield output
             with explain_write_errors(path):
                 stack.close()
+                sync_file(temporary)
             check_unchanged(plan.dataset, partition)
             with explain_write_errors(path):
                 temporary.replace(path)

@@ -15,16 +15,18 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from kmstream.assign import AssignJob, assign_dataset, count_migration
+from kmstream.assign import AssignJob, count_migration
 from kmstream.assignments import (
+    MANIFEST,
+    Entry,
     find_pending,
-    fresh_folder,
-    mark_complete,
-    move_files,
+    find_removed,
+    find_rewritten,
+    is_version,
     read_manifest,
     refuse_overlap,
     replace_file,
-    write_manifest,
+    unfinished_folder,
 )
 from kmstream.choose import (
     DEFAULT_KS,
@@ -41,7 +43,7 @@ from kmstream.config import Config, FeaturesConfig
 from kmstream.dataset import open_dataset
 from kmstream.drift import OUTLIER_QUANTILE
 from kmstream.engine import Progress, Silent, single_threaded
-from kmstream.errors import ConfigError, SchemaMismatchError
+from kmstream.errors import ConfigError, ModelNotFoundError, SchemaMismatchError
 from kmstream.features import Scaling, to_original_units, to_scaled_units
 from kmstream.fit import Fit, fit_centroids
 from kmstream.labels import LabelMatch, first_labels, match_by_overlap, match_labels
@@ -51,9 +53,10 @@ from kmstream.provenance import Stopwatch, peak_rss_bytes
 from kmstream.publish import Refit, finish_refit
 from kmstream.reporting import load_references
 from kmstream.results import ChoiceResult, RefreshResult, ScoreResult
+from kmstream.resume import assign_resumably
 from kmstream.run import Run, make_run
 from kmstream.scan import make_scaling, refuse_no_rows, scan_dataset
-from kmstream.scoring import finish_score, record_score, report_nothing_new
+from kmstream.scoring import commit_score, finish_score, finish_scores, report_nothing_new
 from kmstream.store import ModelVersion, Store
 from kmstream.truth import check_truth
 
@@ -177,6 +180,7 @@ def refresh(
     store, watch, now = Store(config.output.path), Stopwatch(), (now or datetime.now(UTC)).astimezone(UTC)
     refuse_overlap(config.dataset.path, store.output)
     with store.lock(config.name), single_threaded():
+        finish_scores(store)
         store.refuse_lost_current()
         current = store.load_current(config.name) if store.current else None
         kept = current if not baseline else None  # the version whose scaling stays
@@ -194,67 +198,104 @@ def refresh(
         known = find_known_centroids(before, config.features, scaling)
         references = load_references(store, kept) if kept else None
         version = store.next_version()
-        with (
-            fresh_folder(store.assignments(version)) as folder,
-            open_matrices(run, scaling, store.models / ".scratch") as matrices,
-        ):
+        folder = store.unfinished_assignments(version)
+        with open_matrices(run, scaling, store.models / ".scratch") as matrices:
             with watch.stage("fit"):
                 fit = fit_centroids(run, matrices, scan, known)
             match = name_segments(run, store, current, before, known, scaling, fit)
             model = ClusterModel(config.features, scaling, fit.centroids, match.labels)
             limits = find_outlier_distances(references.chosen(config) if references else None, model)
             job = AssignJob.of(run, matrices, model, folder, version, limits, before, truth)
-            with watch.stage("assign"):
-                assigned = assign_dataset(run, job)
-            write_manifest(folder, assigned.entries, name=config.name, version=version)
-            refit = Refit(
-                run, store, watch, now, tuple(only), version, current, before, references, model, match, fit, truth
-            )
-            return finish_refit(refit, scan.sample, assigned)
+            with unfinished_folder(folder):
+                with watch.stage("assign"):
+                    assigned, n_resumed = assign_resumably(run, job)
+                refit = Refit(
+                    run, store, watch, now, tuple(only), version, current, before, references, model, match, fit, truth
+                )
+                result = finish_refit(refit, scan.sample, assigned)
+        finish_scores(store)  # of the version before
+        return replace(result, resumed=n_resumed, rewritten=find_rewritten(config, assigned.entries))
 
 
 def score(
-    config: Config, *, only: Sequence[str] = (), progress: Progress = SILENT, now: datetime | None = None
+    config: Config,
+    *,
+    only: Sequence[str] = (),
+    since: str | None = None,
+    progress: Progress = SILENT,
+    now: datetime | None = None,
 ) -> ScoreResult:
     """Assign the partitions that the current version has not assigned yet, or that changed, and report their drift.
 
-    Parameters are those of `refresh`.
+    The assignments of partitions that are gone go too.
+
+    Parameters
+    ----------
+    config : Config
+    only, progress, now
+        Those of `refresh`.
+    since : str, optional
+        A version: the partitions that are new or changed since it assigned them, also those assigned already.
 
     Raises
     ------
     ModelNotFoundError
-        If nothing has been published yet.
+        If nothing has been published yet, or the assignments of `since` are not there.
     KmstreamError
         Any other of the tree in `errors`; the manifest then lists none of the new partitions.
     """
     store, watch, now = Store(config.output.path), Stopwatch(), (now or datetime.now(UTC)).astimezone(UTC)
     refuse_overlap(config.dataset.path, store.output)
     with store.lock(config.name), single_threaded():
+        finish_scores(store)
         current = store.load_current(config.name)
         check_same_features(config, current)
         folder = store.assignments(current.version)
-        entries = read_manifest(folder)
+        staging = folder.with_name(f".{current.version}.score")
         dataset = open_dataset(config, only)
-        window = replace(dataset, partitions=find_pending(dataset, entries))
+        removed = find_removed(folder, config, dataset, only)
+        entries = {path: entry for path, entry in read_manifest(folder).items() if path not in removed}
+        window = replace(dataset, partitions=find_pending(dataset, read_since(store, since) if since else entries))
         if not window.partitions:
-            return report_nothing_new(config, store, current.version, watch)
+            result = report_nothing_new(config, store, current.version, watch, len(removed))
+            if removed:
+                commit_score(config, store, staging, now, result, entries, removed)
+            return result
         run = make_run(config, window, progress)
         references = load_references(store, current)
         model = replace(current.model, features=config.features)
         limits = find_outlier_distances(references.chosen(config), model)
-        with fresh_folder(folder.with_name(f".{current.version}.score")) as staging:
+        with unfinished_folder(staging):
             # The assignments of one version have one set of names: a rename shows in those of the next.
             model_then = replace(model, labels=current.published_labels)
             matrices = Matrices(model.features, model.scaling, window, run.chunk_rows, run.weighting)
             job = AssignJob.of(run, matrices, model_then, staging, current.version, limits)
             with watch.stage("assign"):
-                assigned = assign_dataset(run, job)
-            result = finish_score(run, store, watch, now, references, model, assigned)
-            move_files(staging, folder)
-            write_manifest(folder, entries | assigned.entries, name=config.name, version=current.version)
-            mark_complete(folder)
-        record_score(store, now, result)
+                assigned, n_resumed = assign_resumably(run, job)
+            result = finish_score(
+                run, store, watch, now, references, model, assigned, n_removed=len(removed), n_resumed=n_resumed
+            )
+            commit_score(config, store, staging, now, result, entries | assigned.entries, removed)
         return result
+
+
+def read_since(store: Store, version: str) -> dict[str, Entry]:
+    """Read which partitions a version assigned.
+
+    Raises
+    ------
+    ModelNotFoundError
+        If its assignments are not there any more.
+    """
+    entries = read_manifest(store.assignments(version)) if is_version(version) else {}
+    if not entries:
+        found = (path.parent.name for path in (store.output / "assignments").glob(f"v*/{MANIFEST}"))
+        error = ModelNotFoundError(
+            f"there are no assignments of {version!r}; there are those of {', '.join(sorted(found))}"
+        )
+        error.add_note("Those of older versions are removed: output.keep_versions says how many stay.")
+        raise error
+    return entries
 
 
 def check_same_features(config: Config, current: ModelVersion) -> None:

@@ -1,5 +1,6 @@
 """The end of a refresh: compare, gate, save the version, publish or hold it."""
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -9,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from kmstream.assign import Assigned
-from kmstream.assignments import mark_complete, remove_old_versions, unmark_complete
+from kmstream.assignments import explain_write_errors, mark_complete, remove_old_versions
 from kmstream.clustering import ClusterModel
 from kmstream.drift import DriftReport
 from kmstream.fit import Fit
@@ -28,6 +29,7 @@ from kmstream.reporting import (
     write_version_files,
 )
 from kmstream.results import RefreshResult
+from kmstream.resume import forget_progress
 from kmstream.run import Run
 from kmstream.store import ModelVersion, Store
 
@@ -92,17 +94,18 @@ def finish_refit(refit: Refit, sample: pa.Table, assigned: Assigned) -> RefreshR
         name=version.name, reference=reference.version if reference else None, current=refit.version
     )
     facts = _make_facts(refit, verdict, version, assigned)
-    refit.store.save(
-        version,
-        lambda folder: write_version_files(folder, version, drift, reference, facts),
-    )
-    try:
-        _publish(refit, verdict, assigned)
-    except BaseException:
-        if refit.store.current != refit.version:
-            unmark_complete(refit.store.assignments(refit.version))
-            refit.store.remove(refit.version)
-        raise
+    store = refit.store
+    with store.finishing(refit.version, refit.now, is_new=True):
+        store.save(version, lambda folder: write_version_files(folder, version, drift, reference, facts))
+        try:
+            with explain_write_errors(store.assignments(refit.version)):
+                store.unfinished_assignments(refit.version).replace(store.assignments(refit.version))
+            _publish(refit, verdict, assigned)
+        except Exception:
+            if store.current != refit.version:
+                shutil.rmtree(store.assignments(refit.version), ignore_errors=True)
+                store.remove(refit.version)
+            raise
     return _make_result(refit, verdict, drift, assigned, version.quality)
 
 
@@ -196,6 +199,7 @@ def _publish(refit: Refit, verdict: Verdict, assigned: Assigned) -> None:
     if verdict.status == "held":
         failed = [asdict(check) for check in verdict.gate if not check.ok]
         store.log("held", refit.now, version=refit.version, **facts, failed=failed)
+        forget_progress(store.assignments(refit.version))
         remove_old_versions(store.output / "assignments", config.output.keep_versions, store.current or refit.version)
         return
     mark_complete(store.assignments(refit.version))
@@ -204,6 +208,7 @@ def _publish(refit: Refit, verdict: Verdict, assigned: Assigned) -> None:
         "published", refit.now, version=refit.version, previous=previous, **facts, severity=verdict.report.severity
     )
     store.set_current(refit.version)
+    forget_progress(store.assignments(refit.version))
     remove_old_versions(store.output / "assignments", config.output.keep_versions, refit.version)
 
 

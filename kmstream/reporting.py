@@ -133,18 +133,17 @@ def write_version_files(
 def write_score_report(
     folder: Path, drift: Mapping[str, Any], reference: ModelVersion, sample: pa.Table, facts: RunFacts
 ) -> None:
-    """Write the folder of a score run, in one rename."""
-    temporary = folder.with_name(f".{folder.name}.tmp")
+    """Write what a score run shows into a folder of its own; after an error there is none."""
     with explain_write_errors(folder):
-        temporary.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
         try:
-            (temporary / "drift.json").write_text(json.dumps(drift, indent=1) + "\n", encoding="utf-8")
-            write_report(
-                temporary / "report.html", drift, reference_sample=reference.sample, current_sample=sample, run=facts
-            )
-            temporary.replace(folder)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            (folder / "drift.json").write_text(json.dumps(drift, indent=1) + "\n", encoding="utf-8")
+            page = folder / "report.html"
+            write_report(page, drift, reference_sample=reference.sample, current_sample=sample, run=facts)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
 
 
 def short_provenance(provenance: Mapping[str, Any]) -> dict[str, str | int | float]:

@@ -1,7 +1,7 @@
 """What the verbs of `pipeline` return; `to_json` is what `--json` prints."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from kmstream.guard import Check
@@ -9,7 +9,15 @@ from kmstream.guard import Check
 
 @dataclass(frozen=True)
 class RefreshResult:
-    """A refresh that came to its end, published or held."""
+    """A refresh that came to its end, published or held.
+
+    Attributes
+    ----------
+    resumed : int
+        Partitions that an earlier run had assigned before it was cut off.
+    rewritten : mapping of str to str
+        Partitions whose columns could not be appended to a copy of the file, and why.
+    """
 
     name: str
     version: str
@@ -28,6 +36,8 @@ class RefreshResult:
     assignments: str
     seconds: Mapping[str, float]
     peak_rss_bytes: int
+    resumed: int = 0
+    rewritten: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Give the result as plain JSON values."""
@@ -36,7 +46,17 @@ class RefreshResult:
 
 @dataclass(frozen=True)
 class ScoreResult:
-    """A score that came to its end; `partitions` is 0 and `report` None if nothing was new."""
+    """A score that came to its end; `partitions` is 0 and `report` None if nothing was new.
+
+    Attributes
+    ----------
+    resumed : int
+        Partitions that an earlier run had assigned before it was cut off.
+    rewritten : mapping of str to str
+        Partitions whose columns could not be appended to a copy of the file, and why.
+    removed : int
+        Partitions whose files are gone, and so their assignments.
+    """
 
     name: str
     version: str
@@ -53,6 +73,9 @@ class ScoreResult:
     assignments: str
     seconds: Mapping[str, float]
     peak_rss_bytes: int
+    resumed: int = 0
+    rewritten: Mapping[str, str] = field(default_factory=dict)
+    removed: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Give the result as plain JSON values."""

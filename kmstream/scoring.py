@@ -1,10 +1,22 @@
-"""The end of a score: the window's drift, its report, and whether it asks for a new fit."""
+"""The end of a score: the window's drift, its report, whether it asks for a new fit, and all of it made visible."""
 
-from collections.abc import Mapping
+import json
+import shutil
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from kmstream.assign import Assigned
+from kmstream.assignments import (
+    Entry,
+    explain_write_errors,
+    find_rewritten,
+    mark_complete,
+    move_files,
+    replace_file,
+    write_manifest,
+)
 from kmstream.clustering import ClusterModel
 from kmstream.config import Config
 from kmstream.guard import decide_retrain
@@ -23,8 +35,10 @@ from kmstream.run import Run
 from kmstream.scan import scan_dataset
 from kmstream.store import Store
 
+COMMIT, UNFINISHED_PAGE = ".commit.json", ".unfinished"
 
-def report_nothing_new(config: Config, store: Store, version: str, watch: Stopwatch) -> ScoreResult:
+
+def report_nothing_new(config: Config, store: Store, version: str, watch: Stopwatch, n_removed: int) -> ScoreResult:
     """Say that every partition has been assigned already."""
     return ScoreResult(
         name=config.name,
@@ -37,6 +51,7 @@ def report_nothing_new(config: Config, store: Store, version: str, watch: Stopwa
         reasons=(),
         cleared=False,
         labels=(),
+        removed=n_removed,
         retrain={"requested": False, "why": "no new or changed partitions"},
         report=None,
         assignments=str(store.assignments(version)),
@@ -53,6 +68,9 @@ def finish_score(
     references: References,
     model: ClusterModel,
     assigned: Assigned,
+    *,
+    n_removed: int,
+    n_resumed: int,
 ) -> ScoreResult:
     """Compare the window with the reference, write its report, decide about retraining."""
     config, version = run.config, references.model.version
@@ -76,9 +94,9 @@ def finish_score(
         seconds=watch.seconds,
         provenance=short_provenance(provenance),
     )
-    folder = store.output / "reports" / run_id
+    reports = store.output / "reports"
     with watch.stage("report"):
-        write_score_report(folder, drift, reference, sample, facts)
+        write_score_report(reports / UNFINISHED_PAGE, drift, reference, sample, facts)
     history = store.history()
     severities = [line["severity"] for line in history if line["event"] == "drift"]
     requested, why = decide_retrain(config, drift_report.severity, history, now)
@@ -94,20 +112,79 @@ def finish_score(
         reasons=tuple(drift["reasons"]),
         cleared=drift_report.severity == "ok" and severities[-1:] not in ([], ["ok"]) and assigned.summary.n_rows > 0,
         labels=tuple(_describe(segment, n_rows) for segment in drift["segments"]),
+        removed=n_removed,
+        resumed=n_resumed,
+        rewritten=find_rewritten(config, assigned.entries),
         retrain={"requested": requested, "why": why},
-        report=str(folder / "report.html"),
+        report=str(reports / run_id / "report.html"),
         assignments=str(store.assignments(version)),
         seconds=watch.seconds,
         peak_rss_bytes=peak_rss_bytes(),
     )
 
 
-def record_score(store: Store, now: datetime, result: ScoreResult) -> None:
-    """Write what was found, and what is asked for, into the history: last, so that a run that fails is done again."""
+def commit_score(
+    config: Config,
+    store: Store,
+    staging: Path,
+    now: datetime,
+    result: ScoreResult,
+    entries: Mapping[str, Entry],
+    removed: Sequence[str],
+) -> None:
+    """Make a score's files, its page, the manifest and the history's lines visible, together.
+
+    What is to be done is noted first: a crash in the middle is mended by the next run, from `finish_scores`.
+
+    Parameters
+    ----------
+    config : Config
+    store : Store
+    staging : Path
+        The folder with the new files.
+    now : datetime
+    result : ScoreResult
+    entries : mapping of str to Entry
+        All partitions that are assigned then.
+    removed : sequence of str
+        Partitions whose files are to go, as their input has.
+    """
     facts = {"version": result.version, "run_id": result.run_id}
-    store.log("drift", now, **facts, severity=result.severity, rows=result.rows)
+    lines = [("drift", facts | {"severity": result.severity, "rows": result.rows})] if result.run_id else []
     if result.retrain["requested"]:
-        store.log("retrain-requested", now, **facts, why=result.retrain["why"])
+        lines.append(("retrain-requested", facts | {"why": result.retrain["why"]}))
+    note = {"version": result.version, "run_id": result.run_id, "time": now.isoformat(), "removed": list(removed)}
+    write_manifest(staging, entries, config, result.version)
+    replace_file(staging / COMMIT, json.dumps(note | {"lines": lines}))
+    _commit(store, staging)
+
+
+def finish_scores(store: Store) -> None:
+    """Finish what a score that was killed had decided, and remove its page if it had decided nothing yet."""
+    for staging in (store.output / "assignments").glob(".v*.score"):
+        if (staging / COMMIT).exists():
+            _commit(store, staging)
+        elif staging.name != f".{store.current}.score":
+            shutil.rmtree(staging)  # nobody goes on from it
+    shutil.rmtree(store.output / "reports" / UNFINISHED_PAGE, ignore_errors=True)
+
+
+def _commit(store: Store, staging: Path) -> None:
+    """Do what is noted; each step can be done again."""
+    note = json.loads((staging / COMMIT).read_text(encoding="utf-8"))
+    reports, folder = store.output / "reports", store.assignments(note["version"])
+    with explain_write_errors(folder):
+        if (reports / UNFINISHED_PAGE).exists():
+            (reports / UNFINISHED_PAGE).replace(reports / note["run_id"])
+        for path in note["removed"]:
+            (folder / path).unlink(missing_ok=True)
+        move_files(staging, folder)
+    mark_complete(folder)
+    logged = {(line["event"], line.get("run_id")) for line in store.history()}
+    for event, facts in note["lines"]:
+        if (event, note["run_id"]) not in logged:
+            store.log(event, datetime.fromisoformat(note["time"]), **facts)
+    shutil.rmtree(staging)
 
 
 def _describe(segment: dict[str, Any], n_rows: Mapping[str, int]) -> dict[str, Any]:

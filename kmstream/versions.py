@@ -200,10 +200,12 @@ def _move_current(store: Store, version: str, event: str, now: datetime | None) 
         error.add_note("`kmstream models list` shows the others.")
         raise error
     store.load(version)  # refuses a version that is not whole
-    if store.assignments(version).is_dir():
-        mark_complete(store.assignments(version))
-    store.log(event, now or datetime.now(UTC), version=version, previous=previous)
-    store.set_current(version)
+    now = now or datetime.now(UTC)
+    with store.finishing(version, now, is_new=False):
+        if store.assignments(version).is_dir():
+            mark_complete(store.assignments(version))
+        store.log(event, now, version=version, previous=previous)
+        store.set_current(version)
     return {"version": version, "previous": previous, "status": event}
 
 

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from kmstream.assign import AssignJob, assign_dataset, count_migration
 from kmstream.assignments import (
     find_pending,
-    fresh_folder,
     mark_complete,
     read_manifest,
     refuse_overlap,
     remove_old_versions,
+    unfinished_folder,
     write_manifest,
 )
 from kmstream.clustering import ClusterModel
@@ -441,8 +441,9 @@ except OSError as error:
 def test_write_manifest_tells_what_was_assigned(assign, config, data, files, blobs, out):
     files(data, {"a.parquet": blobs(30), "sub/b.parquet": pa.table({"x": [0.0, None], "y": [0.0, 0.0]})})
     found = assign(features={"on_missing": "skip"})
-    write_manifest(out, found.entries, name="blobs", version="v000007")
+    write_manifest(out, found.entries, config(), "v000007")
     content = json.loads((out / "_manifest.json").read_text())
+    assert content["dataset"] == str(data)
     assert (content["name"], content["version"], content["rows"], content["rows_skipped"]) == (
         "blobs",
         "v000007",
@@ -471,24 +472,21 @@ def test_find_pending_gives_new_and_changed_partitions(assign, config, data, fil
     assert [p.path for p in find_pending(open_dataset(config()), entries)] == ["b.parquet", "c.parquet"]
 
 
-def test_fresh_folder_is_empty_and_vanishes_when_its_block_fails(tmp_path):
+def test_unfinished_folder_vanishes_after_an_error_and_stays_for_the_next_run_after_an_interruption(tmp_path):
     place = tmp_path / "deep/v000001"
-    place.mkdir(parents=True)
-    (place / "old.parquet").write_text("of a run that was killed")
 
     def fail(error):
-        with fresh_folder(place) as folder:
-            assert list(folder.iterdir()) == []
+        with unfinished_folder(place) as folder:
             (folder / "new.parquet").write_text("x")
             raise error
 
-    for error in (ValueError("x"), KeyboardInterrupt()):
-        with pytest.raises(type(error)):
-            fail(error)
-        assert not place.exists()
-    with fresh_folder(place) as folder:
-        (folder / "new.parquet").write_text("x")
-    assert [path.name for path in place.iterdir()] == ["new.parquet"]
+    with pytest.raises(ValueError, match="x"):
+        fail(ValueError("x"))
+    assert not place.exists()
+    with pytest.raises(KeyboardInterrupt):
+        fail(KeyboardInterrupt())
+    with unfinished_folder(place) as folder:
+        assert [path.name for path in folder.iterdir()] == ["new.parquet"]
 
 
 def test_remove_old_versions_keeps_the_newest_and_the_current(tmp_path):

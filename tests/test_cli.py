@@ -581,11 +581,14 @@ def test_a_run_that_is_stopped_while_it_writes_leaves_everything_as_it_was(there
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        wait_for(lambda: any((there / "out/assignments").glob("v000002/.*.tmp")), process)
+        wait_for(lambda: any((there / "out/assignments").glob(".v000002.refresh/.*.tmp")), process)
         process.send_signal(sent)
         stdout, stderr = process.communicate(timeout=60)
     assert (process.returncode, stdout) == (code, "")
     assert stderr == "interrupted: nothing was published, v000001 is still the current version\n"
+    hidden = there / "out/assignments/.v000002.refresh"  # where the next run goes on
+    assert not list(hidden.glob(".*.tmp"))
+    shutil.rmtree(hidden)
     assert content(there / "out") == before
 
 

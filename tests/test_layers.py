@@ -41,6 +41,7 @@ LAYERS = {
         "choose",
         "fit",
         "assign",
+        "resume",
         "publish",
         "scoring",
         "versions",

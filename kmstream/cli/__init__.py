@@ -154,16 +154,24 @@ def refresh(
 
 @app.command()
 @takes_options
-def score(options: Options, *, only: Only = None, fail_on: FailOnOption = None) -> int:
-    """Assign new and changed partitions, report their drift."""
+def score(
+    options: Options,
+    *,
+    only: Only = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="V", help="What is new or changed since version V, though assigned already.")
+    ] = None,
+    fail_on: FailOnOption = None,
+) -> int:
+    """Assign new and changed partitions, report their drift; the assignments of removed ones go."""
     from kmstream import pipeline
     from kmstream.cli.progress import show_progress
     from kmstream.cli.show_runs import show_score
 
     config = options.load_config()
     with tell_what_was_published(config), show_progress(quiet=options.quiet) as progress:
-        result = pipeline.score(config, only=only or (), progress=progress)
-    options.answer(result.to_json(), lambda console: show_score(console, result, options, only or ()))
+        result = pipeline.score(config, only=only or (), since=since, progress=progress)
+    options.answer(result.to_json(), lambda console: show_score(console, result, options, only or (), since))
     return _drift_code(result.severity, fail_on)
 
 

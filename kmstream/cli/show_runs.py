@@ -1,5 +1,6 @@
 """What people see of a run: its plan, how it ended, and what to do next."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,7 @@ def show_refresh(console: Console, result: RefreshResult, options: Options) -> N
         f"{count(result.n_clusters, 'segment')}, {news}",
         STYLES["held" if held else result.severity],
     )
+    _print_partitions(console, result)
     _print_reasons(console, result.reasons)
     print_line(console)
     gone = [{"rows": None, "share": None, **segment} for segment in result.retired]
@@ -98,14 +100,17 @@ def show_refresh(console: Console, result: RefreshResult, options: Options) -> N
     _print_paths(console, result)
 
 
-def show_score(console: Console, result: ScoreResult, options: Options, only: Sequence[str]) -> None:
+def show_score(
+    console: Console, result: ScoreResult, options: Options, only: Sequence[str], since: str | None = None
+) -> None:
     """Print what a score found, and whether it asks for a new fit."""
     if not result.partitions:
         n_assigned = len(read_manifest(Path(result.assignments)))
         every = f"all {n_assigned:,} partitions are" if n_assigned > 1 else "the only partition is"
         if only:
             every = f"every partition that matches --only {' '.join(only)} is"
-        print_line(console, f"nothing new: {every} assigned")
+        print_line(console, f"nothing new: {every} assigned" + (f" since {since}" if since else ""))
+        _print_partitions(console, result)
         return
     print_line(
         console,
@@ -113,6 +118,7 @@ def show_score(console: Console, result: ScoreResult, options: Options, only: Se
         f"drift {result.severity}",
         STYLES[result.severity],
     )
+    _print_partitions(console, result)
     _print_reasons(console, result.reasons)
     if result.cleared:
         print_line(console, "  the drift that was there before is gone")
@@ -147,6 +153,17 @@ def by_size(segments: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 def _rows(result: RefreshResult | ScoreResult) -> str:
     return count(result.rows, "row") + (f" ({result.rows_skipped:,} skipped)" if result.rows_skipped else "")
+
+
+def _print_partitions(console: Console, result: RefreshResult | ScoreResult) -> None:
+    """Say what was special about the files of a run."""
+    if result.resumed:
+        print_line(console, f"  went on from a run that was cut off: {count(result.resumed, 'partition')} done already")
+    if isinstance(result, ScoreResult) and result.removed:
+        print_line(console, f"  {count(result.removed, 'partition')} gone from the dataset; the assignments went too")
+    reasons = Counter(result.rewritten.values())
+    for why, n_files in reasons.most_common(MAX_REASONS):
+        print_line(console, f"  {count(n_files, 'file')} written again column by column, not copied: {why}")
 
 
 def _print_reasons(console: Console, reasons: Sequence[Mapping[str, Any]]) -> None:

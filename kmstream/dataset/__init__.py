@@ -3,7 +3,7 @@
 Read in this order: `find` (files, footers, spans), `schema` (what a file must hold), `read` (rows).
 """
 
-from kmstream.dataset.find import SPAN_ROWS, SUFFIXES, Dataset, Partition, Span, open_dataset, split_glob
+from kmstream.dataset.find import SPAN_ROWS, SUFFIXES, Dataset, Partition, Span, is_chosen, open_dataset, split_glob
 from kmstream.dataset.read import check_unchanged, locate, open_parquet, read_batches
 from kmstream.dataset.schema import CLUSTER_COLUMNS, check_schema, hive_values
 
@@ -17,6 +17,7 @@ __all__ = [
     "check_schema",
     "check_unchanged",
     "hive_values",
+    "is_chosen",
     "locate",
     "open_dataset",
     "open_parquet",

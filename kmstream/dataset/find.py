@@ -157,11 +157,7 @@ def open_dataset(
     """
     features = config.features if features is None else features
     filesystem, root, found, ignored = _list_files(config.dataset.path)
-    chosen = {
-        path: info
-        for path, info in found.items()
-        if (paths is None or path in paths) and (not only or any(_matches(path, glob) for glob in only))
-    }
+    chosen = {path: info for path, info in found.items() if (paths is None or path in paths) and is_chosen(path, only)}
     if not chosen:
         error = DatasetNotFoundError(
             f"none of the {len(found)} Parquet files matches --only {' '.join(only)}"
@@ -236,9 +232,16 @@ def _list_files(path: str) -> tuple[pyarrow.fs.FileSystem, str, dict[str, pyarro
     return filesystem, root, found, ignored
 
 
-def _matches(path: str, glob: str) -> bool:
-    glob = glob.rstrip("/")
-    return fnmatch.fnmatchcase(path, glob) or fnmatch.fnmatchcase(path, f"{glob}/*")
+def is_chosen(path: str, only: Sequence[str]) -> bool:
+    """Whether a partition matches one of some globs, or lies in a folder that does; without globs, each does.
+
+    Examples
+    --------
+    >>> is_chosen("month=04/a.parquet", ["month=0*"]), is_chosen("month=04/a.parquet", ["b*"])
+    (True, False)
+    """
+    globs = [glob.rstrip("/") for glob in only]
+    return not globs or any(fnmatch.fnmatchcase(path, g) or fnmatch.fnmatchcase(path, f"{g}/*") for g in globs)
 
 
 def _read_footer(

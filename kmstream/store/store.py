@@ -11,7 +11,7 @@ from typing import Any
 
 import filelock
 
-from kmstream.assignments import explain_write_errors, is_version, replace_file
+from kmstream.assignments import explain_write_errors, is_version, replace_file, sync_file, unmark_complete
 from kmstream.errors import ConfigError, LockHeldError, ModelNotFoundError
 from kmstream.store.version import (
     ModelVersion,
@@ -22,6 +22,8 @@ from kmstream.store.version import (
     to_json_text,
     write_version,
 )
+
+UNFINISHED = ".unfinished"
 
 
 class Store:
@@ -34,6 +36,10 @@ class Store:
     def assignments(self, version: str) -> Path:
         """Give the folder of a version's assignments."""
         return self.output / "assignments" / version
+
+    def unfinished_assignments(self, version: str) -> Path:
+        """Give the folder where they are while the version is not saved yet."""
+        return self.output / "assignments" / f".{version}.refresh"
 
     def path(self, version: str) -> Path:
         """Give the folder of a version."""
@@ -94,9 +100,54 @@ class Store:
             error.add_note("Wait until it ends; the lock frees itself when its process does.")
             raise error from None
         try:
+            self._finish_what_was_cut_off()
             yield
         finally:
             held.release()
+
+    @contextmanager
+    def finishing(self, version: str, time: datetime, *, is_new: bool) -> Iterator[None]:
+        """Note what is about to become of a version, so that after a crash the next run takes it to one of its ends.
+
+        Parameters
+        ----------
+        version : str
+        time : datetime
+            Of the history's line: once that is there, the next run goes on to the end; before, it goes back.
+        is_new : bool
+            Whether going back removes the version.
+        """
+        note = {"version": version, "time": time.isoformat(), "is_new": is_new}
+        replace_file(self.models / UNFINISHED, json.dumps(note) + "\n")
+        try:
+            yield
+        except Exception:
+            (self.models / UNFINISHED).unlink(missing_ok=True)
+            raise
+        (self.models / UNFINISHED).unlink()
+
+    def _finish_what_was_cut_off(self) -> None:
+        for path in self.models.glob(".*.tmp"):  # never seen by anyone
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        for path in (self.output / "assignments").glob(".v*.refresh"):
+            if path != self.unfinished_assignments(self.next_version()):
+                shutil.rmtree(path)  # nobody will go on from it
+        try:
+            note = json.loads((self.models / UNFINISHED).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return
+        version = note["version"]
+        events = {
+            line["event"] for line in self.history() if (line.get("version"), line["time"]) == (version, note["time"])
+        }
+        if events & {"published", "promoted", "rolled-back"}:
+            self.set_current(version)
+        elif not events and note["is_new"]:
+            self.remove(version)
+            if self.assignments(version).is_dir():
+                unmark_complete(self.assignments(version))
+                self.assignments(version).replace(self.unfinished_assignments(version))
+        (self.models / UNFINISHED).unlink()
 
     def save(self, version: ModelVersion, write_more: Callable[[Path], None]) -> None:
         """Write a version's folder, with its checksums, in one rename.
@@ -117,13 +168,13 @@ class Store:
                 checksums = {path.name: sha256_of(path) for path in sorted(temporary.iterdir())}
                 (temporary / "checksums.json").write_text(to_json_text(checksums), encoding="utf-8")
                 for path in temporary.iterdir():
-                    _fsync(path)
+                    sync_file(path)
                 temporary.replace(folder)
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
 
     def remove(self, version: str) -> None:
-        """Remove a version that could not be published."""
+        """Remove the model of a version that could not be published."""
         shutil.rmtree(self.path(version), ignore_errors=True)
 
     def load_current(self, name: str) -> ModelVersion:
@@ -230,8 +281,3 @@ def _parse_line(line: str) -> dict[str, Any] | None:
         return dict(json.loads(line))
     except ValueError:
         return None
-
-
-def _fsync(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
