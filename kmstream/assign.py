@@ -219,10 +219,10 @@ def _joining(
 
 def _assign_piece(job: AssignJob, piece: _Piece) -> _AssignedPiece:
     span = piece.span
-    assigned, columns = _assign_span(job, span)
     if not piece.alone:
-        return _AssignedPiece(span, assigned, columns)
-    with open_output(job.output, span.partition) as output:
+        return _AssignedPiece(span, *_assign_span(job, span))
+    with open_output(job.output, span.partition) as output:  # first, so that the disk gets its bytes meanwhile
+        assigned, columns = _assign_span(job, span)
         output.write(span, columns)
     return _AssignedPiece(span, _with_entry(job, assigned, span, output.rewritten), None)
 

@@ -11,7 +11,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kmstream.config import Config
@@ -93,7 +93,7 @@ def write_manifest(folder: Path, entries: Mapping[str, Entry], config: Config, v
         "dataset": config.dataset.path,
         "rows": sum(entry.rows for entry in entries.values()),
         "rows_skipped": sum(sum(entry.skipped.values()) for entry in entries.values()),
-        "partitions": {path: asdict(entries[path]) for path in sorted(entries)},
+        "partitions": {path: vars(entries[path]) for path in sorted(entries)},
     }
     replace_file(folder / MANIFEST, json.dumps(content, indent=1) + "\n")
 

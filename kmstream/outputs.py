@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from kmstream.append import ColumnAppender, append_columns, read_footer
+from kmstream.append import FOREIGN_SCHEMAS, ColumnAppender, append_columns, read_footer
 from kmstream.assignments import explain_write_errors, sync_file
 from kmstream.clustering import Nearest
 from kmstream.dataset import (
@@ -185,11 +185,13 @@ class _Rewrite:
 def _rewritten_schema(schema: pa.Schema, columns: Sequence[str] | None, metadata: Mapping[str, str]) -> pa.Schema:
     """Give the schema of an output file: the carried columns, then the cluster columns.
 
+    A schema that Spark or Avro left in the metadata is left out: they would show its columns, not those of the file.
     The file has been checked to hold the carried columns, and none with the name of a cluster column.
     """
     names = schema.names if columns is None else list(columns)
     carried = list(schema) if columns is None else [schema.field(name) for name in names]
-    keys = (schema.metadata or {}) | {key.encode(): value.encode() for key, value in metadata.items()}
+    kept = {key: value for key, value in (schema.metadata or {}).items() if key not in FOREIGN_SCHEMAS}
+    keys = kept | {key.encode(): value.encode() for key, value in metadata.items()}
     return pa.schema([*carried, *CLUSTER_SCHEMA], metadata=keys)
 
 

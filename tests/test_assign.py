@@ -294,6 +294,18 @@ def test_assign_dataset_carries_the_columns_asked_for(assign, data, files, blobs
     assert written.column("id").to_pylist() == list(range(20))
 
 
+def test_a_file_written_again_has_no_schema_of_sparks_that_would_hide_its_columns(assign, data, blobs, out):
+    data.mkdir()
+    table, key = blobs(20), "org.apache.spark.sql.parquet.row.metadata"
+    with pq.ParquetWriter(data / "a.parquet", table.schema) as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({key: '{"type": "struct", "fields": []}', "team": "retail"})
+    assign(output={"columns": ["id"]})
+    metadata = pq.read_metadata(out / "a.parquet").metadata
+    assert metadata[b"team"] == b"retail"
+    assert key.encode() not in metadata
+
+
 def test_assign_dataset_refuses_a_column_asked_for_that_a_file_lacks(assign, data, files, blobs):
     files(data, {"a.parquet": blobs(20), "b.parquet": blobs(20).drop_columns("id")})
     with pytest.raises(SchemaMismatchError, match=r"output\.columns names 'id'; the file has 'x'") as caught:

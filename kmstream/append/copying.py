@@ -42,6 +42,12 @@ def copy_bytes(source: int, target: int, size: int) -> None:
         done += len(piece)
 
 
+def start_flushing(target: int) -> None:
+    """Have the kernel begin to write a file's bytes to the disk, so that a later fsync waits for less."""
+    if hasattr(os, "posix_fadvise"):  # a side effect, on Linux: pages that are not dirty any more would be dropped
+        os.posix_fadvise(target, 0, 0, os.POSIX_FADV_DONTNEED)
+
+
 def write_bytes(target: int, data: bytes | memoryview | pa.Buffer) -> None:
     """Write all of some bytes at the position of a file."""
     rest = memoryview(data).cast("B")

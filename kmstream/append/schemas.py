@@ -13,6 +13,7 @@ import pyarrow as pa
 ARROW_SCHEMA = b"ARROW:schema"
 SPARK_SCHEMA = b"org.apache.spark.sql.parquet.row.metadata"
 AVRO_SCHEMAS = (b"parquet.avro.schema", b"avro.schema")
+FOREIGN_SCHEMAS = {SPARK_SCHEMA, *AVRO_SCHEMAS}
 
 SPARK_TYPES = {
     pa.bool_(): "boolean",

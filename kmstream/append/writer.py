@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from kmstream.append import thrift
-from kmstream.append.copying import copy_bytes, write_bytes
+from kmstream.append.copying import copy_bytes, start_flushing, write_bytes
 from kmstream.append.encode import (
     COLUMN_INDEX,
     OFFSET_INDEX,
@@ -168,6 +168,7 @@ def append_columns(
             if os.fstat(output).st_size:  # ext4 takes 2 ms for it, because such a file is mostly replaced in a hurry
                 os.truncate(output, 0)
             copy_bytes(source, output, footer.start)
+            start_flushing(output)
             appender = ColumnAppender(footer, output, schema, compression)
             yield appender
             appender.finish(metadata)
