@@ -295,7 +295,7 @@ def test_assign_dataset_carries_the_columns_asked_for(assign, data, files, blobs
 
 
 def test_a_file_written_again_has_no_schema_of_sparks_that_would_hide_its_columns(assign, data, blobs, out):
-    data.mkdir()
+    data.mkdir(exist_ok=True)
     table, key = blobs(20), "org.apache.spark.sql.parquet.row.metadata"
     with pq.ParquetWriter(data / "a.parquet", table.schema) as writer:
         writer.write_table(table)

@@ -1,6 +1,6 @@
 """Compare `kmstream refresh` with the loop people write by hand, in alternating pairs, each in a fresh process.
 
-usage: run.py [--files 4] [--rows 250000] [--pairs 3] [--data FOLDER]
+usage: run.py [--files 4] [--rows 250000] [--pairs 3] [--order shuffled] [--data FOLDER]
 Prints the median of each figure and of the ratios pair by pair, on rows in random order and on rows sorted by cluster.
 """
 
@@ -19,6 +19,7 @@ from make_data import make_data
 
 HERE = Path(__file__).parent
 N_CLUSTERS = 24
+ORDERS = ("shuffled", "ordered")
 
 
 def run_kmstream(data: Path, work: Path) -> dict[str, float]:
@@ -70,11 +71,12 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=4)
     parser.add_argument("--rows", type=int, default=250_000, help="rows per file (%(default)s)")
     parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--order", choices=ORDERS, help="only rows in this order")
     parser.add_argument("--data", type=Path, help="where the data are made and kept (a temporary folder)")
     given = parser.parse_args()
     print(f"{datetime.now(UTC):%Y-%m-%d}, {platform.machine()}, Python {platform.python_version()}")
     with tempfile.TemporaryDirectory() as temporary:
-        for name in ("shuffled", "ordered"):
+        for name in [given.order] if given.order else ORDERS:
             data = (given.data or Path(temporary)) / name
             make_data(data, files=given.files, rows=given.rows, clusters=N_CLUSTERS, ordered=name == "ordered")
             print(f"\n{given.files} x {given.rows:,} rows, {name}, {given.pairs} pairs")
