@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from kmstream.append import FOREIGN_SCHEMAS, ColumnAppender, append_columns, read_footer
+from kmstream.append import ARROW_SCHEMA, FOREIGN_SCHEMAS, ColumnAppender, append_columns, read_footer
 from kmstream.assignments import explain_write_errors, sync_file
 from kmstream.clustering import Nearest
 from kmstream.dataset import (
@@ -151,7 +151,7 @@ def _begin(plan: OutputPlan, partition: Partition, temporary: Path, path: Path, 
                     path, stack.enter_context(append_columns(footer, temporary, CLUSTER_SCHEMA, plan.metadata))
                 )
     source = stack.enter_context(open_parquet(plan.dataset.filesystem, partition.uri))
-    schema = _rewritten_schema(source.schema_arrow, plan.columns, plan.metadata)
+    schema = _rewritten_schema(source, plan.columns, plan.metadata)
     with explain_write_errors(path):
         writer = stack.enter_context(pq.ParquetWriter(temporary, schema, **_codecs(source, schema)))
     return _Rewrite(path, writer, schema, plan, why)
@@ -182,15 +182,16 @@ class _Rewrite:
                 self._writer.write_table(pa.Table.from_arrays([*carried, *here.columns], schema=self._schema))
 
 
-def _rewritten_schema(schema: pa.Schema, columns: Sequence[str] | None, metadata: Mapping[str, str]) -> pa.Schema:
+def _rewritten_schema(source: pq.ParquetFile, columns: Sequence[str] | None, metadata: Mapping[str, str]) -> pa.Schema:
     """Give the schema of an output file: the carried columns, then the cluster columns.
 
     A schema that Spark or Avro left in the metadata is left out: they would show its columns, not those of the file.
     The file has been checked to hold the carried columns, and none with the name of a cluster column.
     """
+    schema, found = source.schema_arrow, source.metadata.metadata or {}
     names = schema.names if columns is None else list(columns)
     carried = list(schema) if columns is None else [schema.field(name) for name in names]
-    kept = {key: value for key, value in (schema.metadata or {}).items() if key not in FOREIGN_SCHEMAS}
+    kept = {key: value for key, value in found.items() if key not in {ARROW_SCHEMA, *FOREIGN_SCHEMAS}}
     keys = kept | {key.encode(): value.encode() for key, value in metadata.items()}
     return pa.schema([*carried, *CLUSTER_SCHEMA], metadata=keys)
 

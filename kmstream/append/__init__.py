@@ -13,10 +13,11 @@ merged), `thrift` (how it is read and written).
 from kmstream.append.copying import write_bytes
 from kmstream.append.encode import EncodedGroup, encode_row_group
 from kmstream.append.footer import Footer, read_footer
-from kmstream.append.schemas import FOREIGN_SCHEMAS
+from kmstream.append.schemas import ARROW_SCHEMA, FOREIGN_SCHEMAS
 from kmstream.append.writer import ColumnAppender, append_columns
 
 __all__ = [
+    "ARROW_SCHEMA",
     "FOREIGN_SCHEMAS",
     "ColumnAppender",
     "EncodedGroup",
