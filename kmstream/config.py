@@ -19,6 +19,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainSerializer,
     ValidationError,
     field_validator,
     model_validator,
@@ -72,6 +73,21 @@ def parse_duration(value: object) -> object:
         raise ValueError(msg) from None
 
 
+def format_duration(value: timedelta) -> str:
+    """Write a duration as `parse_duration` reads it, in the largest unit that divides it.
+
+    Examples
+    --------
+    >>> format_duration(timedelta(days=90)), format_duration(timedelta(minutes=90)), format_duration(timedelta())
+    ('90d', '90m', '0h')
+    """
+    for unit, size in (("d", timedelta(days=1)), ("h", timedelta(hours=1)), ("m", timedelta(minutes=1))):
+        if not value % size and (unit != "d" or value > size):  # a day is 24h
+            return f"{value // size}{unit}"
+    days, fraction = f"{value.days}d " if value.days else "", f".{value.microseconds:06d}" if value.microseconds else ""
+    return f"{days}{value.seconds}{fraction}s"
+
+
 def _refuse_negative(value: timedelta) -> timedelta:
     if value < timedelta():
         msg = "should not be negative"
@@ -80,7 +96,12 @@ def _refuse_negative(value: timedelta) -> timedelta:
 
 
 ByteSize = Annotated[int, BeforeValidator(parse_bytes), Field(gt=0, lt=2**63)]
-Duration = Annotated[timedelta, BeforeValidator(parse_duration), AfterValidator(_refuse_negative)]
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(parse_duration),
+    AfterValidator(_refuse_negative),
+    PlainSerializer(format_duration, return_type=str, when_used="json"),
+]
 
 
 class Section(BaseModel):

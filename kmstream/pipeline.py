@@ -214,7 +214,9 @@ def refresh(
                 )
                 result = finish_refit(refit, scan.sample, assigned)
         finish_scores(store)  # of the version before
-        return replace(result, resumed=n_resumed, rewritten=find_rewritten(config, assigned.entries))
+        return replace(
+            result, resumed=n_resumed, rewritten=find_rewritten(config, assigned.entries), empty=dataset.empty
+        )
 
 
 def score(
@@ -306,6 +308,11 @@ def check_same_features(config: Config, current: ModelVersion) -> None:
     ConfigError
     """
     asked, known = config.features, current.model.features
+    if asked.weight != known.weight:
+        error = ConfigError(f"features.weight is {asked.weight!r}; {current.version} has {known.weight!r}")
+        error.add_note("Shares of other weights can't be compared with the model's: all would look like drift.")
+        error.add_note("Set it back, or run `kmstream refresh --baseline`: a new reference, the same names.")
+        raise error
     for key in ("numeric", "categorical", "log1p", "scaling"):
         if getattr(asked, key) != getattr(known, key):
             error = ConfigError(

@@ -101,11 +101,11 @@ def make_plan(config: Config, dataset: Dataset) -> Plan:
         workers -= 1
     if affordable < TILE_ROWS:
         need = fixed_bytes + workers * (worker_bytes + TILE_ROWS * bytes_per_row)
+        appended = f", {_mebibytes(appended_bytes)} for cluster columns of long row groups" if appended_bytes else ""
         error = MemoryLimitError(
             f"engine.memory_limit is {np.floor(limit / 2**20 * 10) / 10:g} MiB; expected at least {_mebibytes(need)}: "
-            f"{_mebibytes(sample_bytes)} for the sample, {_mebibytes(appended_bytes)} for cluster columns of long row "
-            f"groups, and for each worker ({workers}) {_mebibytes(worker_bytes)} for page buffers and sums and "
-            f"{TILE_ROWS} rows x {bytes_per_row} bytes"
+            f"{_mebibytes(sample_bytes)} for the sample{appended}, and for each worker ({workers}) "
+            f"{_mebibytes(worker_bytes)} for page buffers and sums and {TILE_ROWS} rows x {bytes_per_row} bytes"
         )
         error.add_note("Raise engine.memory_limit, or lower engine.workers, model.sample_rows or output.columns.")
         raise error

@@ -17,6 +17,8 @@ class RefreshResult:
         Partitions that an earlier run had assigned before it was cut off.
     rewritten : mapping of str to str
         Partitions whose columns could not be appended to a copy of the file, and why.
+    empty : tuple of str
+        Files named like Parquet files that hold no byte, and were passed over.
     """
 
     name: str
@@ -38,6 +40,7 @@ class RefreshResult:
     peak_rss_bytes: int
     resumed: int = 0
     rewritten: Mapping[str, str] = field(default_factory=dict)
+    empty: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Give the result as plain JSON values."""
@@ -54,6 +57,8 @@ class ScoreResult:
         Partitions that an earlier run had assigned before it was cut off.
     rewritten : mapping of str to str
         Partitions whose columns could not be appended to a copy of the file, and why.
+    empty : tuple of str
+        Files named like Parquet files that hold no byte, and were passed over.
     removed : int
         Partitions whose files are gone, and so their assignments.
     """
@@ -75,6 +80,7 @@ class ScoreResult:
     peak_rss_bytes: int
     resumed: int = 0
     rewritten: Mapping[str, str] = field(default_factory=dict)
+    empty: tuple[str, ...] = ()
     removed: int = 0
 
     def to_json(self) -> dict[str, Any]:

@@ -115,6 +115,7 @@ def finish_score(
         removed=n_removed,
         resumed=n_resumed,
         rewritten=find_rewritten(config, assigned.entries),
+        empty=run.dataset.empty,
         retrain={"requested": requested, "why": why},
         report=str(reports / run_id / "report.html"),
         assignments=str(store.assignments(version)),

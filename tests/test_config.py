@@ -41,7 +41,7 @@ def test_load_config_fills_in_the_documented_defaults(tmp_path):
         tol = 1e-4
         random_state = 0
         min_cluster_share = 0.001
-        half_life = "PT0S"
+        half_life = "0h"
         [labels]
         max_match_distance = 1.5
         min_overlap = 0.3

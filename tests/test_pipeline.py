@@ -254,6 +254,22 @@ def test_refresh_baseline_can_leave_a_column_behind_that_is_gone(published, conf
     assert result.version == "v000002"
 
 
+@pytest.mark.parametrize("verb", [refresh, score])
+def test_other_weights_than_the_model_has_are_refused(published, config_in, verb):
+    """Shares of weights and shares of rows differ, and all of it would be told as drift."""
+    with pytest.raises(ConfigError, match=r"features\.weight is 'id'; v000001 has ''") as caught:
+        verb(config_in(published, features={"weight": "id"}))
+    assert "--baseline" in caught.value.__notes__[-1]
+
+
+@pytest.mark.parametrize("verb", [refresh, score])
+def test_files_without_a_byte_are_told(published, config_in, files, blobs, verb):
+    files(published / "data", {"m3.parquet": blobs(100)})
+    for name in ("m4.parquet", ".hidden.parquet", "notes.txt"):
+        (published / "data" / name).touch()
+    assert verb(config_in(published)).empty == ("m4.parquet",)
+
+
 def test_refresh_baseline_keeps_the_names_where_the_weight_is_gone(published, config_in, files, blobs):
     refresh(config_in(published, features={"weight": "id"}), baseline=True)
     files(published / "data", {f"m{i}.parquet": blobs(400, seed=i).drop_columns("id") for i in (1, 2)})

@@ -230,7 +230,9 @@ def test_refresh_refuses_rows_that_all_weigh_nothing(config, data, files, blobs,
     files(data, {"a.parquet": blobs(100).append_column("w", pa.array(np.zeros(100)))})
     with pytest.raises(TooFewRowsError, match="weight"):
         refresh(config(features={"weight": "w", "on_missing": policy}))
-    refresh(config())
+    files(data, {"a.parquet": blobs(100).append_column("w", pa.array(np.ones(100)))})
+    refresh(config(features={"weight": "w"}))
+    files(data, {"a.parquet": blobs(100).append_column("w", pa.array(np.zeros(100)))})
     with pytest.raises(TooFewRowsError, match="weight"):  # the scaling is known then
         refresh(config(features={"weight": "w", "on_missing": policy}))
 

@@ -48,7 +48,11 @@ def show_plan(console: Console, config: Config, plan: Plan) -> None:
             f"{plan.workers} x {size(plan.worker_bytes)}",
             "page buffers, cluster columns of a span, sums by cluster",
         ),
-        "- long row groups": (size(plan.appended_bytes), "cluster columns that wait until one is complete"),
+        **(
+            {"- long row groups": (size(plan.appended_bytes), "cluster columns that wait until one is complete")}
+            if plan.appended_bytes
+            else {}
+        ),
         "= for batches": (size(free), ""),
         "bytes per row": (f"{plan.bytes_per_row:,}", "two batches at a time: features decoded and scaled"),
         "rows per batch": (f"{plan.chunk_rows:,}", f"{division}, down to a power of two, at most {MAX_CHUNK_ROWS:,}"),
@@ -161,6 +165,10 @@ def _print_partitions(console: Console, result: RefreshResult | ScoreResult) -> 
         print_line(console, f"  went on from a run that was cut off: {count(result.resumed, 'partition')} done already")
     if isinstance(result, ScoreResult) and result.removed:
         print_line(console, f"  {count(result.removed, 'partition')} gone from the dataset; the assignments went too")
+    if result.empty:
+        print_line(
+            console, f"  {count(len(result.empty), 'file')} without a byte passed over: {', '.join(result.empty[:3])}"
+        )
     reasons = Counter(result.rewritten.values())
     for why, n_files in reasons.most_common(MAX_REASONS):
         print_line(console, f"  {count(n_files, 'file')} written again column by column, not copied: {why}")

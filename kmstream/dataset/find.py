@@ -123,6 +123,11 @@ class Dataset:
         return isinstance(self.filesystem, pyarrow.fs.LocalFileSystem)
 
     @property
+    def empty(self) -> tuple[str, ...]:
+        """Paths of files that are named like Parquet files and hold no byte."""
+        return tuple(path for path in self.ignored if path.endswith(SUFFIXES) and not _is_hidden(path))
+
+    @property
     def spans(self) -> list[Span]:
         """All rows, cut into spans, in dataset order."""
         return [span for partition in self.partitions for span in partition.spans]
@@ -220,7 +225,7 @@ def _list_files(path: str) -> tuple[pyarrow.fs.FileSystem, str, dict[str, pyarro
         if info.type != pyarrow.fs.FileType.File:
             continue
         relative = info.path[len(root) :].lstrip("/")
-        hidden = any(part.startswith(("_", ".")) for part in PurePosixPath(relative).parts)
+        hidden = _is_hidden(relative)
         if below is None:
             right = relative.endswith(SUFFIXES)
         else:
@@ -230,6 +235,10 @@ def _list_files(path: str) -> tuple[pyarrow.fs.FileSystem, str, dict[str, pyarro
         else:
             found[relative] = info
     return filesystem, root, found, ignored
+
+
+def _is_hidden(path: str) -> bool:
+    return any(part.startswith(("_", ".")) for part in PurePosixPath(path).parts)
 
 
 def is_chosen(path: str, only: Sequence[str]) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from kmstream.config import Config, Section, parse_bytes
+from kmstream.config import Config, Section, format_duration, parse_bytes
 from kmstream.init_config.judge import Column
 from kmstream.report.wording import percent
 
@@ -156,8 +156,7 @@ def _tell_missing(columns: Sequence[Column]) -> list[str]:
 def _to_file(value: Any, field: FieldInfo) -> Any:  # noqa: ANN401 - whatever a key may hold
     """Write a default as people do: sizes and durations with their units."""
     if isinstance(value, timedelta):
-        seconds = int(value.total_seconds())
-        return f"{seconds // 3600}h" if seconds % 3600 == 0 else f"{seconds}s"
+        return format_duration(value)
     if any(getattr(rule, "func", None) is parse_bytes for rule in field.metadata):
         for power, unit in ((3, "GiB"), (2, "MiB"), (1, "KiB")):
             if value % (size := 1024**power) == 0:
