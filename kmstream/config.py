@@ -188,6 +188,18 @@ class LabelsConfig(Section):
     min_overlap: float = Field(default=0.3, ge=0.0, le=1.0)
 
 
+class GateConfig(Section):
+    """What a refit must keep to be published by itself; else it is held for a person to look at."""
+
+    max_inertia_ratio: float = Field(default=1.001, ge=1.0, description="against the current model, on the same rows")
+    max_segment_share: float = Field(default=0.95, gt=0.0, le=1.0, description="of rows, unless one has more already")
+    max_silhouette_drop: float = Field(default=0.1, ge=0.0, description="below that of the current version")
+    max_names_gone: float = Field(
+        default=0.5, ge=0.0, le=1.0, description="share of names, but for a smaller n_clusters"
+    )
+    max_names_new: float = Field(default=0.5, ge=0.0, le=1.0, description="share of names, but for a larger n_clusters")
+
+
 class OutputConfig(Section):
     """What is written, and where."""
 
@@ -290,6 +302,7 @@ class Config(Section):
     features: FeaturesConfig
     model: ModelConfig = ModelConfig()
     labels: LabelsConfig = LabelsConfig()
+    gate: GateConfig = GateConfig()
     output: OutputConfig = OutputConfig()
     drift: DriftConfig = DriftConfig()
     retrain: RetrainConfig = RetrainConfig()

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from kmstream.config import Config
 
-MAX_INERTIA_RATIO = 1.001  # a refit of the same data may end this much worse by the noise of its mini-batches
 _NO_INERTIA = 1e-12  # rows all on their centroids; keeps the ratio a number
 _RANK = {"ok": 0, "warn": 1, "alert": 2}
 
@@ -26,25 +25,39 @@ class Check:
     label: str = ""
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What the gate looks at, of a candidate or of the current version.
+
+    Attributes
+    ----------
+    labels : sequence of str
+    shares : ndarray of shape (n_clusters,)
+    inertia_per_row : float or None
+        Of both on the same rows; None where their spaces differ.
+    silhouette : float or None
+        None where it is not defined, or can't be compared.
+    """
+
+    labels: Sequence[str]
+    shares: NDArray[np.float64]
+    inertia_per_row: float | None
+    silhouette: float | None
+
+
 def check_refit(
-    config: Config,
-    shares: NDArray[np.float64],
-    labels: Sequence[str],
-    inertia_per_row: float,
-    current_inertia_per_row: float | None,
-    overlap: Mapping[str, float],
+    config: Config, candidate: Measured, current: Measured | None = None, overlap: Mapping[str, float] | None = None
 ) -> list[Check]:
     """Run the quality gate over a fitted version.
 
     Parameters
     ----------
     config : Config
-        `model.min_cluster_share` and `labels.min_overlap` are the limits.
-    shares : ndarray of shape (n_clusters,)
-    labels : sequence of str
-    inertia_per_row, current_inertia_per_row : float
-        Of the new and of the current model, on the same rows; None for the first version.
-    overlap : mapping of str to float
+        `gate`, `model.min_cluster_share` and `labels.min_overlap` are the limits.
+    candidate : Measured
+    current : Measured, optional
+        None for the first version, which is only asked for the least share.
+    overlap : mapping of str to float, optional
         Share of its old rows that each continued segment keeps.
 
     Returns
@@ -52,18 +65,44 @@ def check_refit(
     list of Check
         The version may be published if all are ok.
     """
-    smallest = int(shares.argmin())
-    share, least = float(shares[smallest]), config.model.min_cluster_share
-    checks = [Check("smallest_segment_share", share >= least, share, least, labels[smallest])]
-    if current_inertia_per_row is not None:
-        ratio = 1.0 if inertia_per_row == 0 else inertia_per_row / max(current_inertia_per_row, _NO_INERTIA)
-        checks.append(Check("inertia_against_current", ratio <= MAX_INERTIA_RATIO, ratio, MAX_INERTIA_RATIO))
-    kept = {label: value for label, value in overlap.items() if not np.isnan(value)}
+    limits, shares = config.gate, candidate.shares
+    smallest, largest = int(shares.argmin()), int(shares.argmax())
+    checks = [
+        _at_least(
+            "smallest_segment_share", shares[smallest], config.model.min_cluster_share, candidate.labels[smallest]
+        )
+    ]
+    if current is None:
+        return checks
+    limit = max(limits.max_segment_share, float(current.shares.max()))
+    checks.append(_at_most("largest_segment_share", shares[largest], limit, candidate.labels[largest]))
+    fewer = len(current.labels) - len(candidate.labels)  # asked for, and ends names
+    if candidate.inertia_per_row is not None and current.inertia_per_row is not None:
+        ratio = (
+            candidate.inertia_per_row / max(current.inertia_per_row, _NO_INERTIA) if candidate.inertia_per_row else 1.0
+        )
+        checks.append(_at_most("inertia_against_current", ratio, limits.max_inertia_ratio))
+    if candidate.silhouette is not None and current.silhouette is not None:
+        checks.append(
+            _at_most("silhouette_drop", current.silhouette - candidate.silhouette, limits.max_silhouette_drop)
+        )
+    n_gone = len(set(current.labels) - set(candidate.labels)) - max(fewer, 0)
+    n_new = len(set(candidate.labels) - set(current.labels)) - max(-fewer, 0)
+    checks.append(_at_most("names_gone", max(n_gone, 0) / len(current.labels), limits.max_names_gone))
+    checks.append(_at_most("names_new", max(n_new, 0) / len(candidate.labels), limits.max_names_new))
+    kept = {label: value for label, value in (overlap or {}).items() if not np.isnan(value)}
     if kept:
         label = min(kept, key=lambda one: kept[one])
-        limit = config.labels.min_overlap
-        checks.append(Check("smallest_overlap", kept[label] >= limit, kept[label], limit, label))
+        checks.append(_at_least("smallest_overlap", kept[label], config.labels.min_overlap, label))
     return checks
+
+
+def _at_least(check: str, observed: float, limit: float, label: str = "") -> Check:
+    return Check(check, bool(observed >= limit), float(observed), limit, label)
+
+
+def _at_most(check: str, observed: float, limit: float, label: str = "") -> Check:
+    return Check(check, bool(observed <= limit), float(observed), limit, label)
 
 
 def decide_retrain(

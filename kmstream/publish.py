@@ -14,7 +14,7 @@ from kmstream.assignments import explain_write_errors, mark_complete, remove_old
 from kmstream.clustering import ClusterModel
 from kmstream.drift import DriftReport
 from kmstream.fit import Fit
-from kmstream.guard import Check, check_refit
+from kmstream.guard import Check, Measured, check_refit
 from kmstream.labels import LabelMatch, LifeCycle, classify_life_cycle
 from kmstream.provenance import Stopwatch, describe_run, peak_rss_bytes
 from kmstream.quality import calinski_harabasz, davies_bouldin
@@ -86,8 +86,8 @@ def finish_refit(refit: Refit, sample: pa.Table, assigned: Assigned) -> RefreshR
 
     The order makes a crash harmless: first the assignments, then the version, the history's line, and CURRENT last.
     """
-    verdict = _judge(refit, assigned)
     sample, silhouettes = label_sample(sample, refit.model)
+    verdict = _judge(refit, assigned, silhouettes["silhouette"])
     version = _make_version(refit, verdict, sample, assigned, silhouettes)
     reference = _reference(refit)
     drift = verdict.report.to_json(
@@ -109,7 +109,7 @@ def finish_refit(refit: Refit, sample: pa.Table, assigned: Assigned) -> RefreshR
     return _make_result(refit, verdict, drift, assigned, version.quality)
 
 
-def _judge(refit: Refit, assigned: Assigned) -> Verdict:
+def _judge(refit: Refit, assigned: Assigned, silhouette: float | None) -> Verdict:
     config, model, before = refit.run.config, refit.model, refit.before
     report = measure_drift(config, refit.references, observe_assigned(model, assigned), model)
     ended = dict.fromkeys(refit.match.retired, "retired")
@@ -118,10 +118,15 @@ def _judge(refit: Refit, assigned: Assigned) -> Verdict:
         life = classify_life_cycle(assigned.migration, before.labels, model.labels)
         report = tell_life_cycle(report, life, assigned, before.labels, model.labels)
     n_rows = assigned.summary.n_rows or 1
-    inertia, inertia_before = assigned.fit_sse / n_rows, assigned.current_sse / n_rows
-    # Distances in two spaces can't be compared: a new baseline is judged by its segments alone.
-    compared = inertia_before if refit.references else None
-    gate = check_refit(config, assigned.summary.shares, model.labels, inertia, compared, life.overlap)
+    candidate = Measured(model.labels, assigned.summary.shares, assigned.fit_sse / n_rows, silhouette)
+    current = None
+    if before is not None and refit.current is not None:
+        # Distances in two spaces can't be compared: a new baseline is judged by its segments alone.
+        same = refit.references is not None
+        inertia_before = assigned.current_sse / n_rows if same else None
+        silhouette_before = refit.current.quality.get("silhouette") if same else None
+        current = Measured(before.labels, refit.current.summary.shares, inertia_before, silhouette_before)
+    gate = check_refit(config, candidate, current, life.overlap)
     return Verdict(report, life.status, tuple(gate))
 
 

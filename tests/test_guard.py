@@ -7,22 +7,36 @@ import numpy as np
 import pytest
 from builders import make_config
 
-from kmstream.guard import MAX_INERTIA_RATIO, check_refit, decide_retrain
+from kmstream.guard import Measured, check_refit, decide_retrain
 
 NOW = datetime(2026, 3, 8, 12, tzinfo=UTC)
 LABELS = ("a", "b")
+MAX_INERTIA_RATIO = make_config().gate.max_inertia_ratio
 
 
-def check(*, shares=(0.5, 0.5), inertia=1.0, current=1.0, overlap=None, least_share=0.1, least_overlap=0.3):
-    config = make_config(model={"min_cluster_share": least_share}, labels={"min_overlap": least_overlap})
-    checks = check_refit(config, np.array(shares), LABELS, inertia, current, overlap or {})
-    return {one.check: one for one in checks}
+def measured(labels=LABELS, shares=None, inertia=1.0, silhouette=0.5):
+    shares = np.full(len(labels), 1 / len(labels)) if shares is None else np.array(shares)
+    return Measured(labels, shares, inertia, silhouette)
+
+
+def check(candidate, current=None, overlap=None, **gate):
+    config = make_config(model={"min_cluster_share": 0.1}, labels={"min_overlap": 0.3}, gate=gate)
+    return {one.check: one for one in check_refit(config, candidate, current, overlap)}
 
 
 @pytest.mark.parametrize(("share", "ok"), [(0.0, False), (0.0999, False), (0.1, True), (0.2, True)])
 def test_check_refit_asks_for_the_least_share(share, ok):
-    found = check(shares=(1 - share, share))["smallest_segment_share"]
+    found = check(measured(shares=(1 - share, share)))["smallest_segment_share"]
     assert (found.ok, found.observed, found.limit, found.label) == (ok, share, 0.1, "b")
+
+
+@pytest.mark.parametrize(
+    ("share", "before", "ok"), [(0.8, 0.5, True), (0.81, 0.5, False), (0.85, 0.85, True), (0.86, 0.85, False)]
+)
+def test_check_refit_holds_a_segment_that_grows_to_a_giant(share, before, ok):
+    candidate, current = measured(shares=(share, 1 - share)), measured(shares=(before, 1 - before))
+    found = check(candidate, current, max_segment_share=0.8)["largest_segment_share"]
+    assert (found.ok, found.observed, found.limit, found.label) == (ok, share, max(0.8, before), "a")
 
 
 @pytest.mark.parametrize(
@@ -38,25 +52,54 @@ def test_check_refit_asks_for_the_least_share(share, ok):
     ],
 )
 def test_check_refit_asks_for_no_worse_inertia_than_the_current_model(inertia, current, ok):
-    found = check(inertia=inertia, current=current)["inertia_against_current"]
+    found = check(measured(inertia=inertia), measured(inertia=current))["inertia_against_current"]
     assert (found.ok, found.limit) == (ok, MAX_INERTIA_RATIO)
     if current:
         assert found.observed == inertia / current
 
 
+@pytest.mark.parametrize(("silhouette", "ok"), [(0.6, True), (0.4, True), (0.39, False), (-0.2, False)])
+def test_check_refit_holds_a_silhouette_that_drops(silhouette, ok):
+    found = check(measured(silhouette=silhouette), measured(silhouette=0.5), max_silhouette_drop=0.1)["silhouette_drop"]
+    assert (found.ok, found.observed) == (ok, 0.5 - silhouette)
+
+
+def test_check_refit_leaves_out_what_can_not_be_compared():
+    found = check(measured(), measured(inertia=None, silhouette=None))
+    assert not {"inertia_against_current", "silhouette_drop"} & found.keys()
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "gone", "new"),
+    [
+        ("abcd", "abcd", 0.0, 0.0),
+        ("abcd", "abce", 0.25, 0.25),
+        ("abcd", "aefg", 0.75, 0.75),
+        ("abcde", "ab", 0.0, 0.0),  # three fewer were asked for
+        ("abcde", "ax", 0.2, 0.5),
+        ("ab", "abcde", 0.0, 0.0),  # three more were asked for
+        ("ab", "acdef", 0.5, 0.2),
+    ],
+)
+def test_check_refit_counts_names_that_go_and_come_beyond_a_change_of_k(before, after, gone, new):
+    found = check(measured(tuple(after)), measured(tuple(before)), max_names_gone=0.5, max_names_new=0.5)
+    assert (found["names_gone"].observed, found["names_new"].observed) == (gone, new)
+    assert (found["names_gone"].ok, found["names_new"].ok) == (gone <= 0.5, new <= 0.5)
+
+
 @pytest.mark.parametrize(("overlap", "ok"), [(0.0, False), (0.2999, False), (0.3, True), (1.0, True)])
 def test_check_refit_asks_for_the_least_overlap(overlap, ok):
-    found = check(overlap={"a": 0.9, "b": overlap, "c": math.nan})["smallest_overlap"]
+    found = check(measured(), measured(), {"a": 0.9, "b": overlap, "c": math.nan})["smallest_overlap"]
     assert (found.ok, found.observed, found.limit) == (ok, min(overlap, 0.9), 0.3)
     assert found.label == ("b" if overlap < 0.9 else "a")
 
 
-def test_check_refit_of_a_first_version_looks_at_its_sizes_alone():
-    assert check(current=None).keys() == {"smallest_segment_share"}
+def test_check_refit_of_a_first_version_asks_for_the_least_share_alone():
+    assert check(measured()).keys() == {"smallest_segment_share"}
 
 
 def test_check_refit_passes_over_segments_that_had_no_rows():
-    assert "smallest_overlap" not in check(overlap={"a": math.nan})
+    assert "smallest_overlap" not in check(measured(), measured(), {"a": math.nan})
 
 
 def asked(*ago):
