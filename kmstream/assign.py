@@ -231,7 +231,14 @@ def _with_entry(job: AssignJob, assigned: Assigned, span: Span, rewritten: str) 
     partition, values = span.partition, assigned.values
     rows = dict(zip(job.model.labels, assigned.counts.tolist(), strict=True))
     entry = Entry(
-        partition.fingerprint, span.rows, partition.path, rows, dict(values.skipped), dict(values.unseen), rewritten
+        fingerprint=partition.fingerprint,
+        rows=span.rows,
+        output=partition.path,
+        rows_per_cluster=rows,
+        skipped=dict(values.skipped),
+        unseen=dict(values.unseen),
+        rewritten=rewritten,
+        dataset=job.output.dataset.source,
     )
     return replace(assigned, entries={partition.path: entry})
 

@@ -27,6 +27,7 @@ class Entry:
 
     `skipped` are rows without a segment by reason, `unseen` those with a category unknown at the baseline by feature;
     `rewritten` says why the columns could not be appended to a copy of the file, and is empty where they were.
+    `dataset` is the dataset.path that the file was found by.
     """
 
     fingerprint: str
@@ -36,6 +37,7 @@ class Entry:
     skipped: dict[str, int]
     unseen: dict[str, int] = field(default_factory=dict)
     rewritten: str = ""
+    dataset: str = ""
 
 
 def merge_entries(one: Mapping[str, Entry], other: Mapping[str, Entry]) -> dict[str, Entry]:
@@ -90,7 +92,6 @@ def write_manifest(folder: Path, entries: Mapping[str, Entry], config: Config, v
         "schema_version": 1,
         "name": config.name,
         "version": version,
-        "dataset": config.dataset.path,
         "rows": sum(entry.rows for entry in entries.values()),
         "rows_skipped": sum(sum(entry.skipped.values()) for entry in entries.values()),
         "partitions": {path: vars(entries[path]) for path in sorted(entries)},
@@ -142,38 +143,29 @@ def find_pending(dataset: Dataset, entries: Mapping[str, Entry]) -> tuple[Partit
     return tuple(p for p in dataset.partitions if p.path not in entries or entries[p.path].fingerprint != p.fingerprint)
 
 
-def find_removed(folder: Path, config: Config, dataset: Dataset, only: Sequence[str]) -> tuple[str, ...]:
-    """Give the partitions that have been assigned and whose files are gone; none where it was another dataset.
+def find_removed(entries: Mapping[str, Entry], dataset: Dataset, only: Sequence[str]) -> tuple[str, ...]:
+    """Give the partitions that have been assigned and whose files are gone; none that another dataset.path found.
 
     Parameters
     ----------
-    folder : Path
-        Of a version's assignments.
-    config : Config
+    entries : mapping of str to Entry
+        What has been assigned.
     dataset : Dataset
-        What is there now of what `only` matches.
+        What is there now of what `only` matches. A file that holds no byte is there: somebody may be writing it.
     only : sequence of str
     """
-    if read_dataset_path(folder) != config.dataset.path:
-        return ()
-    there = {partition.path for partition in dataset.partitions}
-    return tuple(path for path in read_manifest(folder) if path not in there and is_chosen(path, only))
+    there = {*(partition.path for partition in dataset.partitions), *dataset.empty}
+    return tuple(
+        path
+        for path, entry in entries.items()
+        if path not in there and is_chosen(path, only) and entry.dataset == dataset.source
+    )
 
 
 def find_rewritten(config: Config, entries: Mapping[str, Entry]) -> dict[str, str]:
     """Give the partitions that were written again, and why; none where `output.columns` asks for it."""
     unasked = config.output.columns == "all"
     return {path: entry.rewritten for path, entry in entries.items() if entry.rewritten and unasked}
-
-
-def read_dataset_path(folder: Path) -> str | None:
-    """Read which dataset a folder's assignments are of; None if it has none."""
-    try:
-        text = (folder / MANIFEST).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return None
-    path = json.loads(text).get("dataset")
-    return None if path is None else str(path)
 
 
 @contextmanager
@@ -191,14 +183,24 @@ def unfinished_folder(folder: Path) -> Iterator[Path]:
         raise
 
 
-def move_files(source: Path, target: Path) -> None:
-    """Move every file to the same place below another folder, the manifest last; can be done again after a crash."""
+def move_files(source: Path, target: Path, paths: Sequence[str]) -> None:
+    """Move files to the same place below another folder, then the manifest; can be done again after a crash."""
     with explain_write_errors(target):
-        found = (path.relative_to(source) for path in source.rglob("*") if path.is_file())
-        for path in sorted(found, key=lambda path: (path.name == MANIFEST, path)):
-            if not path.name.startswith("."):
+        for path in (*paths, MANIFEST):
+            if (source / path).exists():
                 (target / path).parent.mkdir(parents=True, exist_ok=True)
                 (source / path).replace(target / path)
+
+
+def remove_files(folder: Path, paths: Sequence[str]) -> None:
+    """Remove files and the folders below `folder` that get empty; can be done again after a crash."""
+    for path in paths:
+        if (folder / path).is_file():
+            (folder / path).unlink()
+        for parent in (folder / path).parents:
+            if parent == folder or not parent.is_dir() or any(parent.iterdir()):
+                break
+            parent.rmdir()
 
 
 def remove_old_versions(folder: Path, keep_versions: int, current: str) -> list[str]:
@@ -212,8 +214,15 @@ def remove_old_versions(folder: Path, keep_versions: int, current: str) -> list[
     versions = sorted(path.name for path in folder.iterdir() if is_version(path.name))
     removed = [version for version in versions[:-keep_versions] if version != current]
     for version in removed:
-        shutil.rmtree(folder / version, ignore_errors=True)  # tried again after the next refresh
+        (folder / version).replace(folder / f".{version}.removed")  # never half a version under its name
+    remove_leftovers(folder)
     return removed
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove old versions that are out of sight already; what can't be removed is tried again by the next run."""
+    for path in folder.glob(".v*.removed"):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def is_version(name: str) -> bool:

@@ -120,7 +120,12 @@ def verdict_of_refresh(result: RefreshResult) -> str:
 def verdict_of_score(result: ScoreResult) -> str:
     """Say in a sentence or two what a score found."""
     if not result.partitions:
-        return f"Nothing new: {result.version} has assigned every partition."
+        gone = (
+            f" {count(result.removed, 'partition')} gone from the dataset: the assignments went too."
+            if result.removed
+            else ""
+        )
+        return f"Nothing new: {result.version} has assigned every partition.{gone}"
     look = {"ok": "look like", "warn": "begin to differ from", "alert": "differ from"}[result.severity]
     cleared = " Earlier drift has cleared." if result.cleared else ""
     retrain = " A new fit is asked for." if result.retrain["requested"] else ""

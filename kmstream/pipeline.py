@@ -9,6 +9,7 @@ What people do with versions afterwards (promote, rollback, rename) is in `versi
 the demo only call these.
 """
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -249,20 +250,26 @@ def score(
     store, watch, now = Store(config.output.path), Stopwatch(), (now or datetime.now(UTC)).astimezone(UTC)
     refuse_overlap(config.dataset.path, store.output)
     with store.lock(config.name), single_threaded():
-        finish_scores(store)
+        finished = finish_scores(store)
         current = store.load_current(config.name)
         check_same_features(config, current)
         folder = store.assignments(current.version)
         staging = folder.with_name(f".{current.version}.score")
         dataset = open_dataset(config, only)
-        removed = find_removed(folder, config, dataset, only)
-        entries = {path: entry for path, entry in read_manifest(folder).items() if path not in removed}
+        listed = read_manifest(folder)
+        removed = find_removed(listed, dataset, only)
+        entries = {path: entry for path, entry in listed.items() if path not in removed}
         window = replace(dataset, partitions=find_pending(dataset, read_since(store, since) if since else entries))
         if not window.partitions:
-            result = report_nothing_new(config, store, current.version, watch, len(removed))
+            if not only and since is None:
+                shutil.rmtree(staging, ignore_errors=True)  # of a score that was cut off; what was new then is gone
+            result = report_nothing_new(
+                config, store, current.version, watch, n_removed=len(removed), empty=dataset.empty
+            )
             if removed:
-                commit_score(config, store, staging, now, result, entries, removed)
-            return result
+                staging.mkdir(parents=True, exist_ok=True)
+                commit_score(config, store, staging, now, result, entries, {}, removed)
+            return finished or result
         run = make_run(config, window, progress)
         references = load_references(store, current)
         model = replace(current.model, features=config.features)
@@ -277,7 +284,7 @@ def score(
             result = finish_score(
                 run, store, watch, now, references, model, assigned, n_removed=len(removed), n_resumed=n_resumed
             )
-            commit_score(config, store, staging, now, result, entries | assigned.entries, removed)
+        commit_score(config, store, staging, now, result, entries, assigned.entries, removed)
         return result
 
 

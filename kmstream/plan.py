@@ -148,6 +148,8 @@ def max_appended_rows(config: Config) -> int:
 
 def _appended_bytes(config: Config, dataset: Dataset) -> int:
     """Memory of cluster columns that wait for the end of a row group; those within one span wait in its worker."""
+    if config.output.columns != "all" or not dataset.is_local:  # all are written again
+        return 0
     longest = (p.longest_group for p in dataset.partitions if p.rows > SPAN_ROWS)
     return _CLUSTER_COLUMNS_BYTES * max(
         (n_rows for n_rows in longest if n_rows <= max_appended_rows(config)), default=0

@@ -95,17 +95,17 @@ def finish_refit(refit: Refit, sample: pa.Table, assigned: Assigned) -> RefreshR
     )
     facts = _make_facts(refit, verdict, version, assigned)
     store = refit.store
-    with store.finishing(refit.version, refit.now, is_new=True):
-        store.save(version, lambda folder: write_version_files(folder, version, drift, reference, facts))
-        try:
+    try:
+        with store.finishing(refit.version, refit.now, is_new=True):
+            store.save(version, lambda folder: write_version_files(folder, version, drift, reference, facts))
             with explain_write_errors(store.assignments(refit.version)):
                 store.unfinished_assignments(refit.version).replace(store.assignments(refit.version))
             _publish(refit, verdict, assigned)
-        except Exception:
-            if store.current != refit.version:
-                shutil.rmtree(store.assignments(refit.version), ignore_errors=True)
-                store.remove(refit.version)
-            raise
+    except Exception:
+        if store.current != refit.version:
+            shutil.rmtree(store.assignments(refit.version), ignore_errors=True)
+            store.remove(refit.version)
+        raise
     return _make_result(refit, verdict, drift, assigned, version.quality)
 
 

@@ -11,7 +11,7 @@ import json
 import time
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
@@ -76,6 +76,7 @@ def _save(config: Config, job: AssignJob, assigned: Assigned) -> None:
     told = {
         "key": _identify(job),
         "n_partitions": len(assigned.entries),
+        "partitions": _digest((path, entry.fingerprint) for path, entry in assigned.entries.items()),
         "skipped": dict(assigned.values.skipped),
         "unseen": dict(assigned.values.unseen),
         "fit_sse": assigned.fit_sse,
@@ -105,14 +106,14 @@ def _take_arrays(assigned: Assigned) -> dict[str, Any]:
 def _load(job: AssignJob, partitions: Sequence[Partition]) -> Assigned:
     """Give the sums over the first partitions that are done; over none, if what is there is not of this job."""
     nothing = job.nothing()
-    with suppress(OSError, ValueError, KeyError, zipfile.BadZipFile):  # absent, or cut off by a power failure
+    with suppress(OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):  # absent, or damaged
         packed = io.BytesIO((job.output.folder / PROGRESS).read_bytes())
         found = dict(np.load(packed, allow_pickle=False))
         told = json.loads(found["told"].tobytes())
         listed = read_manifest(job.output.folder)
         done = partitions[: told["n_partitions"]]
         entries = {p.path: listed[p.path] for p in done}
-        same = all(entries[p.path].fingerprint == p.fingerprint for p in done) and len(done) == told["n_partitions"]
+        same = _digest((p.path, p.fingerprint) for p in done) == told["partitions"]
         if told["key"] == _identify(job) and same and all((job.output.folder / p.path).is_file() for p in done):
             return _put_together(nothing, found, told, entries)
     return nothing
@@ -146,6 +147,11 @@ def _identify(job: AssignJob) -> str:
         (job.output.columns, job.output.metadata),
     )
     return hashlib.sha256(b"\0".join(_bits(parts))).hexdigest()
+
+
+def _digest(partitions: Iterable[tuple[str, str]]) -> str:
+    """Identify files, in their order, and what is in them."""
+    return hashlib.sha256("\n".join(f"{path} {fingerprint}" for path, fingerprint in partitions).encode()).hexdigest()
 
 
 def _bits(value: object) -> list[bytes]:

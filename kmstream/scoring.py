@@ -14,6 +14,7 @@ from kmstream.assignments import (
     find_rewritten,
     mark_complete,
     move_files,
+    remove_files,
     replace_file,
     write_manifest,
 )
@@ -38,7 +39,9 @@ from kmstream.store import Store
 COMMIT, UNFINISHED_PAGE = ".commit.json", ".unfinished"
 
 
-def report_nothing_new(config: Config, store: Store, version: str, watch: Stopwatch, n_removed: int) -> ScoreResult:
+def report_nothing_new(
+    config: Config, store: Store, version: str, watch: Stopwatch, *, n_removed: int, empty: tuple[str, ...]
+) -> ScoreResult:
     """Say that every partition has been assigned already."""
     return ScoreResult(
         name=config.name,
@@ -52,6 +55,7 @@ def report_nothing_new(config: Config, store: Store, version: str, watch: Stopwa
         cleared=False,
         labels=(),
         removed=n_removed,
+        empty=empty,
         retrain={"requested": False, "why": "no new or changed partitions"},
         report=None,
         assignments=str(store.assignments(version)),
@@ -130,12 +134,13 @@ def commit_score(
     staging: Path,
     now: datetime,
     result: ScoreResult,
-    entries: Mapping[str, Entry],
+    known: Mapping[str, Entry],
+    assigned: Mapping[str, Entry],
     removed: Sequence[str],
 ) -> None:
     """Make a score's files, its page, the manifest and the history's lines visible, together.
 
-    What is to be done is noted first: a crash in the middle is mended by the next run, from `finish_scores`.
+    What is to be done is noted first: what a crash or an error leaves undone, the next run does, by `finish_scores`.
 
     Parameters
     ----------
@@ -145,8 +150,8 @@ def commit_score(
         The folder with the new files.
     now : datetime
     result : ScoreResult
-    entries : mapping of str to Entry
-        All partitions that are assigned then.
+    known, assigned : mapping of str to Entry
+        Partitions that stay as they are, and those of this run.
     removed : sequence of str
         Partitions whose files are to go, as their input has.
     """
@@ -154,38 +159,41 @@ def commit_score(
     lines = [("drift", facts | {"severity": result.severity, "rows": result.rows})] if result.run_id else []
     if result.retrain["requested"]:
         lines.append(("retrain-requested", facts | {"why": result.retrain["why"]}))
-    note = {"version": result.version, "run_id": result.run_id, "time": now.isoformat(), "removed": list(removed)}
-    write_manifest(staging, entries, config, result.version)
-    replace_file(staging / COMMIT, json.dumps(note | {"lines": lines}))
+    note = {"result": result.to_json(), "time": now.isoformat(), "lines": lines}
+    write_manifest(staging, {**known, **assigned}, config, result.version)
+    replace_file(staging / COMMIT, json.dumps(note | {"files": list(assigned), "removed": list(removed)}))
     _commit(store, staging)
 
 
-def finish_scores(store: Store) -> None:
-    """Finish what a score that was killed had decided, and remove its page if it had decided nothing yet."""
+def finish_scores(store: Store) -> ScoreResult | None:
+    """Finish what a score had decided before it was cut off, and give its result; remove what nobody goes on from."""
+    finished = None
     for staging in (store.output / "assignments").glob(".v*.score"):
         if (staging / COMMIT).exists():
-            _commit(store, staging)
+            finished = _commit(store, staging)
         elif staging.name != f".{store.current}.score":
-            shutil.rmtree(staging)  # nobody goes on from it
+            shutil.rmtree(staging)
     shutil.rmtree(store.output / "reports" / UNFINISHED_PAGE, ignore_errors=True)
+    return finished
 
 
-def _commit(store: Store, staging: Path) -> None:
+def _commit(store: Store, staging: Path) -> ScoreResult:
     """Do what is noted; each step can be done again."""
     note = json.loads((staging / COMMIT).read_text(encoding="utf-8"))
-    reports, folder = store.output / "reports", store.assignments(note["version"])
+    result = ScoreResult(**note["result"])
+    page, folder = store.output / "reports" / UNFINISHED_PAGE, store.assignments(result.version)
     with explain_write_errors(folder):
-        if (reports / UNFINISHED_PAGE).exists():
-            (reports / UNFINISHED_PAGE).replace(reports / note["run_id"])
-        for path in note["removed"]:
-            (folder / path).unlink(missing_ok=True)
-        move_files(staging, folder)
+        if page.exists():
+            page.replace(page.with_name(result.run_id))
+        remove_files(folder, note["removed"])
+        move_files(staging, folder, note["files"])
     mark_complete(folder)
     logged = {(line["event"], line.get("run_id")) for line in store.history()}
     for event, facts in note["lines"]:
-        if (event, note["run_id"]) not in logged:
+        if (event, result.run_id) not in logged:
             store.log(event, datetime.fromisoformat(note["time"]), **facts)
     shutil.rmtree(staging)
+    return result
 
 
 def _describe(segment: dict[str, Any], n_rows: Mapping[str, int]) -> dict[str, Any]:

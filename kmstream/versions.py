@@ -11,6 +11,7 @@ from kmstream.assignments import mark_complete
 from kmstream.config import Config
 from kmstream.errors import ChecksumMismatchError, ConfigError, ModelNotFoundError
 from kmstream.features import encoded_names, to_original_units
+from kmstream.scoring import finish_scores
 from kmstream.store import ModelVersion, Store
 
 
@@ -77,6 +78,7 @@ def promote(config: Config, version: str, *, now: datetime | None = None) -> dic
     """
     store = Store(config.output.path)
     with store.lock(config.name):
+        finish_scores(store)
         return _move_current(store, version, "promoted", now)
 
 
@@ -90,6 +92,7 @@ def rollback(config: Config, *, now: datetime | None = None) -> dict[str, Any]:
     """
     store = Store(config.output.path)
     with store.lock(config.name):
+        finish_scores(store)
         previous = previous_version(store.history(), store.current)
         if previous is None:
             error = ModelNotFoundError(f"no version was current before {store.current or 'the first'}")

@@ -9,10 +9,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from kmstream.assignments import remove_old_versions
 from kmstream.engine import Silent
 from kmstream.errors import ModelNotFoundError, OutputError
 from kmstream.pipeline import refresh, score
 from kmstream.store import Store
+from kmstream.versions import rollback
 
 
 @pytest.fixture
@@ -26,7 +28,9 @@ def year(config, data, files, blobs):
 def listed(config, version="v000001"):
     folder = Store(config().output.path).assignments(version)
     manifest = json.loads((folder / "_manifest.json").read_text())["partitions"]
-    assert sorted(manifest) == sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.parquet"))
+    assert sorted(manifest) == sorted(
+        path.relative_to(folder).as_posix() for path in folder.rglob("*.parquet") if path.is_file()
+    )
     return manifest
 
 
@@ -185,6 +189,147 @@ def test_a_run_that_fails_leaves_nothing_to_go_on_from(year, data, files, blobs,
         with pytest.raises(OutputError):
             verb(year(), progress=Fail(0))
         assert tree(Path(year().output.path)) == before
+
+
+# --- instants that are hard to hit -----------------------------------------------------------------------------------
+
+
+class Killed(BaseException):
+    """Ends a run like a signal would: nothing that an error would clean up is cleaned up."""
+
+
+def end_in(monkeypatch, target, error):
+    """Let a function fail, once."""
+
+    def fail(*_, **__):
+        monkeypatch.undo()
+        raise error
+
+    monkeypatch.setattr(target, fail)
+
+
+def test_scores_of_two_datasets_drop_nothing_of_each_other(year, tmp_path, files, blobs):
+    files(tmp_path / "elsewhere", {"other.parquet": blobs(30)})
+    for _ in range(2):
+        assert score(year(dataset={"path": "elsewhere"})).removed == 0
+        assert score(year()).removed == 0
+    assert len(listed(year)) == 4
+
+
+def test_a_file_without_a_byte_keeps_its_assignments(year, data):
+    (data / "m2.parquet").write_bytes(b"")
+    result = score(year())
+    assert (result.removed, result.empty) == (0, ("m2.parquet",))
+    assert len(listed(year)) == 3
+
+
+@pytest.mark.parametrize("step", ["kmstream.scoring.mark_complete", "kmstream.scoring.move_files"])
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), Killed()], ids=["error", "killed"])
+def test_what_a_score_has_decided_is_told_by_the_next_run(year, data, files, blobs, monkeypatch, step, error):
+    files(data, {"n.parquet": blobs(900, seed=3, weights=(0.0, 0.1, 0.9))})
+    (data / "m1.parquet").unlink()
+    end_in(monkeypatch, step, error)
+    with pytest.raises((OSError, Killed)):
+        score(year())
+    result = score(year())
+    assert (result.partitions, result.removed, result.severity) == (1, 1, "alert")
+    assert Path(result.report).is_file()
+    events = [line["event"] for line in Store(year().output.path).history()]
+    assert events == ["published", "drift", "retrain-requested"]
+    assert sorted(listed(year)) == ["m2.parquet", "m3.parquet", "n.parquet"]
+    assert score(year()).partitions == 0
+
+
+def test_files_of_a_score_that_was_cut_off_do_not_come_back_without_their_inputs(cut_off, data):
+    for i in range(10):
+        (data / f"n{i}.parquet").unlink()
+    (data / "m1.parquet").unlink()
+    assert (score(cut_off()).partitions, score(cut_off()).removed) == (0, 0)
+    assert sorted(listed(cut_off)) == ["m2.parquet", "m3.parquet"]
+    assert not (Path(cut_off().output.path) / "assignments/.v000001.score").exists()
+
+
+def test_sums_are_not_taken_for_those_of_other_files(cut_off, data, monkeypatch):
+    """The manifest may know more files than the sums, if a kill came between the two."""
+    staging = Path(cut_off().output.path) / "assignments/.v000001.score"
+    sums = (staging / ".progress.npz").read_bytes()
+    with pytest.raises(KeyboardInterrupt):
+        score(cut_off(engine={"workers": 1}), progress=CutOff(2600))
+    (staging / ".progress.npz").write_bytes(sums)
+    (data / "n0.parquet").unlink()
+    result = score(cut_off())
+    assert (result.resumed, result.partitions, result.rows) == (0, 9, 2700)
+    assert sum(line["rows"] for line in result.labels) == 2700
+
+
+@pytest.mark.parametrize("error", [None, Killed()], ids=["undisturbed", "killed"])
+def test_a_file_can_become_a_folder_of_that_name_and_back(year, data, files, blobs, monkeypatch, error):
+    for new, old in (("m1.parquet/part-0.parquet", "m1.parquet"), ("m1.parquet", "m1.parquet/part-0.parquet")):
+        (data / old).unlink()
+        if new == "m1.parquet":
+            (data / "m1.parquet").rmdir()
+        files(data, {new: blobs(40)})
+        if error:
+            end_in(monkeypatch, "kmstream.scoring.mark_complete", error)
+            with pytest.raises(Killed):
+                score(year())
+        assert (score(year()).rows, score(year()).partitions) == (40, 0)
+        assert sorted(listed(year)) == [new, "m2.parquet", "m3.parquet"]
+
+
+def test_a_version_that_can_not_be_made_current_leaves_nothing(year, tree, monkeypatch):
+    store = Store(year().output.path)
+    before = tree(store.output)
+    end_in(monkeypatch, "kmstream.store.store.Store.set_current", OSError(28, "No space left on device"))
+    with pytest.raises(OSError, match="No space"):
+        refresh(year())
+    assert tree(store.output) == before
+    assert refresh(year()).version == "v000003"  # the history knows v000002
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), Killed()], ids=["error", "killed"])
+def test_a_rollback_that_is_in_the_history_is_done_by_the_next_command(year, monkeypatch, error):
+    refresh(year())
+    end_in(monkeypatch, "kmstream.store.store.Store.set_current", error)
+    with pytest.raises((OSError, Killed)):
+        rollback(year())
+    store = Store(year().output.path)
+    assert store.current == "v000002"
+    assert score(year()).version == store.current == "v000001"
+
+
+@pytest.mark.parametrize(
+    ("step", "version"),
+    [
+        ("kmstream.publish.write_version_files", None),
+        ("kmstream.publish._publish", None),
+        ("kmstream.publish.mark_complete", None),
+        ("kmstream.store.store.Store.log", None),
+        ("kmstream.store.store.Store.set_current", "v000002"),
+        ("kmstream.publish.forget_progress", "v000002"),
+    ],
+)
+def test_a_refresh_that_is_killed_while_it_publishes_is_taken_back_or_finished(year, monkeypatch, step, version):
+    end_in(monkeypatch, step, Killed())
+    with pytest.raises(Killed):
+        refresh(year())
+    store = Store(year().output.path)
+    if version:
+        assert score(year()).version == store.current == version
+        return
+    result = refresh(year())
+    assert (result.version, result.resumed, store.versions()) == ("v000002", 3, ["v000001", "v000002"])
+    assert [line["event"] for line in store.history()] == ["published", "published"]
+    assert listed(year, "v000002")
+
+
+def test_an_old_version_that_was_being_removed_is_gone_whole(year, monkeypatch):
+    refresh(year())
+    end_in(monkeypatch, "shutil.rmtree", Killed())
+    with pytest.raises(Killed):
+        remove_old_versions(Path(year().output.path) / "assignments", 1, "v000002")
+    assert score(year()).version == "v000002"
+    assert sorted(path.name for path in (Path(year().output.path) / "assignments").iterdir()) == ["v000002"]
 
 
 @pytest.mark.slow

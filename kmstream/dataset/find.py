@@ -104,6 +104,8 @@ class Dataset:
         Every partition's schema has been checked against it.
     ignored : tuple of str
         Paths passed over: hidden, empty, or no Parquet by their names.
+    source : str
+        The dataset.path by which it was found.
     """
 
     filesystem: pyarrow.fs.FileSystem
@@ -111,6 +113,7 @@ class Dataset:
     partitions: tuple[Partition, ...]
     features: FeaturesConfig
     ignored: tuple[str, ...] = field(default=(), compare=False)
+    source: str = ""
 
     @property
     def rows(self) -> int:
@@ -184,7 +187,7 @@ def open_dataset(
 
     with ThreadPoolExecutor(_FOOTER_THREADS) as pool:
         partitions = tuple(pool.map(look, sorted(chosen)))
-    return Dataset(filesystem, root, partitions, features, tuple(ignored))
+    return Dataset(filesystem, root, partitions, features, tuple(ignored), config.dataset.path)
 
 
 def split_glob(path: str) -> tuple[str, str | None]:

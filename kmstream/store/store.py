@@ -11,7 +11,15 @@ from typing import Any
 
 import filelock
 
-from kmstream.assignments import explain_write_errors, is_version, replace_file, sync_file, unmark_complete
+from kmstream.assignments import (
+    SUCCESS,
+    explain_write_errors,
+    is_version,
+    remove_leftovers,
+    replace_file,
+    sync_file,
+    unmark_complete,
+)
 from kmstream.errors import ConfigError, LockHeldError, ModelNotFoundError
 from kmstream.store.version import (
     ModelVersion,
@@ -117,21 +125,28 @@ class Store:
         is_new : bool
             Whether going back removes the version.
         """
-        note = {"version": version, "time": time.isoformat(), "is_new": is_new}
+        was_complete = (self.assignments(version) / SUCCESS).exists()
+        note = {"version": version, "time": time.isoformat(), "is_new": is_new, "was_complete": was_complete}
         replace_file(self.models / UNFINISHED, json.dumps(note) + "\n")
         try:
             yield
         except Exception:
-            (self.models / UNFINISHED).unlink(missing_ok=True)
+            if is_new:  # the caller takes it back
+                (self.models / UNFINISHED).unlink(missing_ok=True)
             raise
         (self.models / UNFINISHED).unlink()
 
     def _finish_what_was_cut_off(self) -> None:
         for path in self.models.glob(".*.tmp"):  # never seen by anyone
             shutil.rmtree(path) if path.is_dir() else path.unlink()
+        shutil.rmtree(self.models / ".scratch", ignore_errors=True)
+        self._finish_noted()
+        remove_leftovers(self.output / "assignments")
         for path in (self.output / "assignments").glob(".v*.refresh"):
             if path != self.unfinished_assignments(self.next_version()):
                 shutil.rmtree(path)  # nobody will go on from it
+
+    def _finish_noted(self) -> None:
         try:
             note = json.loads((self.models / UNFINISHED).read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -140,13 +155,15 @@ class Store:
         events = {
             line["event"] for line in self.history() if (line.get("version"), line["time"]) == (version, note["time"])
         }
-        if events & {"published", "promoted", "rolled-back"}:
+        if events & {"published", "promoted", "rolled-back"} and version in self.versions():
             self.set_current(version)
         elif not events and note["is_new"]:
             self.remove(version)
             if self.assignments(version).is_dir():
                 unmark_complete(self.assignments(version))
                 self.assignments(version).replace(self.unfinished_assignments(version))
+        elif not events and not note["was_complete"]:
+            unmark_complete(self.assignments(version))
         (self.models / UNFINISHED).unlink()
 
     def save(self, version: ModelVersion, write_more: Callable[[Path], None]) -> None:
