@@ -19,6 +19,7 @@ from kmstream.dataset import Dataset, Partition, is_chosen, split_glob
 from kmstream.errors import ConfigError, OutputError
 
 MANIFEST, SUCCESS = "_manifest.json", "_SUCCESS"
+PROGRESS, COMMIT = ".progress.npz", ".commit.json"  # of a run under way: sums so far; what is decided
 
 
 @dataclass(frozen=True)

@@ -22,13 +22,12 @@ from pydantic import BaseModel
 
 import kmstream
 from kmstream.assign import Assigned, AssignJob, assign_dataset
-from kmstream.assignments import MANIFEST, Entry, read_manifest, replace_bytes, write_manifest
+from kmstream.assignments import MANIFEST, PROGRESS, Entry, read_manifest, replace_bytes, write_manifest
 from kmstream.config import Config
 from kmstream.dataset import Partition
 from kmstream.run import Run
 from kmstream.truth import TruthCounts
 
-PROGRESS = ".progress.npz"
 _PAUSE = 50  # between two saves, in the time that one takes: 2 % of the pass
 
 

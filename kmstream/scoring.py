@@ -9,6 +9,7 @@ from typing import Any
 
 from kmstream.assign import Assigned
 from kmstream.assignments import (
+    COMMIT,
     Entry,
     explain_write_errors,
     find_rewritten,
@@ -36,7 +37,7 @@ from kmstream.run import Run
 from kmstream.scan import scan_dataset
 from kmstream.store import Store
 
-COMMIT, UNFINISHED_PAGE = ".commit.json", ".unfinished"
+UNFINISHED_PAGE = ".unfinished"
 
 
 def report_nothing_new(

@@ -1,6 +1,7 @@
 """Scores of new, changed and removed partitions, and runs that go on where one was cut off."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +48,16 @@ def test_score_of_a_changed_partition_replaces_what_it_said(year, data, files, b
     assert {path: after[path] for path in ("m1.parquet", "m3.parquet")} == {
         path: before[path] for path in ("m1.parquet", "m3.parquet")
     }
+
+
+def test_no_later_write_changes_a_file_that_was_linked(year, data, files, blobs, tmp_path):
+    """Outputs are replaced, never written to: backups by hard links stay what they were."""
+    os.link(Path(year().output.path) / "assignments/v000001/m2.parquet", tmp_path / "backup.parquet")
+    before = (tmp_path / "backup.parquet").read_bytes()
+    files(data, {"m2.parquet": blobs(50, seed=9)})
+    score(year())
+    refresh(year())
+    assert (tmp_path / "backup.parquet").read_bytes() == before
 
 
 def test_score_drops_the_assignments_of_a_partition_that_is_gone(year, data, files, blobs):

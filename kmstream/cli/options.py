@@ -172,7 +172,10 @@ def exit_on_failure(options: Options) -> Iterator[None]:
         except (typer.Exit, typer.BadParameter, BrokenPipeError):  # typer's own ways to end
             raise
         except KeyboardInterrupt as stop:
-            _explain(": ".join(["interrupted", *getattr(stop, "__notes__", ())]), verbose=verbose)
+            _explain(
+                ": ".join(["interrupted", "; ".join(getattr(stop, "__notes__", ()))]).removesuffix(": "),
+                verbose=verbose,
+            )
             raise typer.Exit(_exit_code(stop)) from None
         except KmstreamError as error:
             from kmstream.events import explain_error
@@ -211,8 +214,12 @@ def tell_what_was_published(config: "Config") -> Iterator[None]:
         now = store.current
         if now != before:
             stop.add_note(f"{now} had been published already")
+        elif store.is_finishing:
+            stop.add_note("while its result was being published: the next run finishes that, or takes it back")
         else:
             stop.add_note("nothing was published" + (f", {now} is still the current version" if now else ""))
+            if store.has_progress:
+                stop.add_note("run it again, and it goes on with the files that are not done")
         raise
 
 

@@ -12,6 +12,8 @@ from typing import Any
 import filelock
 
 from kmstream.assignments import (
+    COMMIT,
+    PROGRESS,
     SUCCESS,
     explain_write_errors,
     is_version,
@@ -60,6 +62,16 @@ class Store:
             return (self.models / "CURRENT").read_text(encoding="utf-8").strip()
         except FileNotFoundError:
             return None
+
+    @property
+    def is_finishing(self) -> bool:
+        """Whether a run was cut off while its result was being made visible."""
+        return (self.models / UNFINISHED).exists() or any((self.output / "assignments").glob(f".v*/{COMMIT}"))
+
+    @property
+    def has_progress(self) -> bool:
+        """Whether a run was cut off that another one can go on from."""
+        return any((self.output / "assignments").glob(f".v*/{PROGRESS}"))
 
     def refuse_lost_current(self) -> None:
         """Refuse to start anew where a version was published and only CURRENT is gone.
