@@ -182,7 +182,9 @@ def _print_reasons(console: Console, reasons: Sequence[Mapping[str, Any]]) -> No
 
 
 def _print_paths(console: Console, result: RefreshResult | ScoreResult) -> None:
-    stages = ", ".join(f"{stage} {spent:.1f}" for stage, spent in result.seconds.items() if stage != "total")
+    stages = {stage: spent for stage, spent in result.seconds.items() if stage != "total"}
+    rest = "" if "report" in stages else f", comparison and report {result.seconds['total'] - sum(stages.values()):.1f}"
+    told = ", ".join(f"{stage} {spent:.1f}" for stage, spent in stages.items()) + rest
     print_line(console, f"report       {result.report}")
     print_line(console, f"assignments  {result.assignments}")
-    print_line(console, f"seconds      {result.seconds['total']:.1f} ({stages})")
+    print_line(console, f"seconds      {result.seconds['total']:.1f} ({told})")
