@@ -1,6 +1,6 @@
 """Answers before something happens by itself: may this version be published, may this drift retrain."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -46,7 +46,11 @@ class Measured:
 
 
 def check_refit(
-    config: Config, candidate: Measured, current: Measured | None = None, overlap: Mapping[str, float] | None = None
+    config: Config,
+    candidate: Measured,
+    current: Measured | None = None,
+    overlap: Mapping[str, float] | None = None,
+    frozen: Collection[str] | None = None,
 ) -> list[Check]:
     """Run the quality gate over a fitted version.
 
@@ -59,6 +63,8 @@ def check_refit(
         None for the first version, which is only asked for the least share.
     overlap : mapping of str to float, optional
         Share of its old rows that each continued segment keeps.
+    frozen : collection of str, optional
+        The names that must be there, and no others.
 
     Returns
     -------
@@ -90,6 +96,8 @@ def check_refit(
     n_new = len(set(candidate.labels) - set(current.labels)) - max(-fewer, 0)
     checks.append(_at_most("names_gone", max(n_gone, 0) / len(current.labels), limits.max_names_gone))
     checks.append(_at_most("names_new", max(n_new, 0) / len(candidate.labels), limits.max_names_new))
+    if frozen is not None:
+        checks.append(_at_most("frozen_names_missing_or_added", len(set(frozen) ^ set(candidate.labels)), 0))
     kept = {label: value for label, value in (overlap or {}).items() if not np.isnan(value)}
     if kept:
         label = min(kept, key=lambda one: kept[one])

@@ -126,7 +126,7 @@ def _judge(refit: Refit, assigned: Assigned, silhouette: float | None) -> Verdic
         inertia_before = assigned.current_sse / n_rows if same else None
         silhouette_before = refit.current.quality.get("silhouette") if same else None
         current = Measured(before.labels, refit.current.summary.shares, inertia_before, silhouette_before)
-    gate = check_refit(config, candidate, current, life.overlap)
+    gate = check_refit(config, candidate, current, life.overlap, refit.store.frozen_labels())
     return Verdict(report, life.status, tuple(gate))
 
 

@@ -173,6 +173,33 @@ def rename_segment(
         return {"old": old, "new": new, "version": current.version}
 
 
+def freeze_labels(config: Config, *, frozen: bool = True, now: datetime | None = None) -> dict[str, Any]:
+    """Fix the number and the names of the segments, or let them be free again; a refit that can't keep them is held.
+
+    Raises
+    ------
+    ModelNotFoundError
+        If nothing has been published yet.
+    ConfigError
+        If `model.n_clusters` asks for another number than there is: every refit would be held.
+    """
+    store = Store(config.output.path)
+    with store.lock(config.name):
+        current = store.load_current(config.name)
+        labels = list(current.model.labels)
+        if frozen and config.model.n_clusters != len(labels):
+            error = ConfigError(
+                f"model.n_clusters is {config.model.n_clusters}; {current.version} has {len(labels)} segments"
+            )
+            error.add_note(
+                "Every refit would be held. Set it to the number of segments that is to stay, then freeze them."
+            )
+            raise error
+        event = "frozen" if frozen else "thawed"
+        store.log(event, now or datetime.now(UTC), version=current.version, labels=labels)
+        return {"version": current.version, "frozen": frozen, "labels": labels}
+
+
 def find_report(config: Config, which: str | None = None) -> Path:
     """Find the page of a version or a score run; the newest by default.
 

@@ -87,6 +87,15 @@ def test_check_refit_counts_names_that_go_and_come_beyond_a_change_of_k(before, 
     assert (found["names_gone"].ok, found["names_new"].ok) == (gone <= 0.5, new <= 0.5)
 
 
+@pytest.mark.parametrize(("frozen", "n"), [("ab", 0), ("abc", 1), ("a", 1), ("cd", 4)])
+def test_check_refit_holds_what_has_not_the_frozen_names(frozen, n):
+    config = make_config()
+    (found,) = (
+        one for one in check_refit(config, measured(), measured(), frozen=set(frozen)) if one.check.startswith("frozen")
+    )
+    assert (found.observed, found.ok) == (n, n == 0)
+
+
 @pytest.mark.parametrize(("overlap", "ok"), [(0.0, False), (0.2999, False), (0.3, True), (1.0, True)])
 def test_check_refit_asks_for_the_least_overlap(overlap, ok):
     found = check(measured(), measured(), {"a": 0.9, "b": overlap, "c": math.nan})["smallest_overlap"]

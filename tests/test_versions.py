@@ -13,6 +13,7 @@ from kmstream.versions import (
     describe_version,
     diff_versions,
     find_report,
+    freeze_labels,
     list_labels,
     list_versions,
     previous_version,
@@ -190,6 +191,29 @@ def test_rename_segment_is_used_by_scores_and_refits(config_here, published, sto
         "vip": "kept",
         "segment-03": "kept",
     }
+
+
+def test_freeze_labels_holds_a_refit_that_adds_or_ends_a_name(config_here, published, store, config_in, files, blobs):
+    freeze_labels(config_here)
+    rename_segment(config_here, "segment-02", "vip")
+    assert store.frozen_labels() == {"segment-01", "vip", "segment-03"}
+    assert refresh(config_here).status == "published"
+    centers = ((0.0, 0.0), (10.0, 0.0), (40.0, 40.0))
+    files(published / "data", {f"m{i}.parquet": blobs(400, seed=i, centers=centers) for i in (1, 2)})
+    result = refresh(config_in(published, labels={"min_overlap": 0.0}))
+    assert result.status == "held"
+    assert [one.observed for one in result.gate if one.check == "frozen_names_missing_or_added"] == [2]
+    freeze_labels(config_here, frozen=False)
+    assert store.frozen_labels() is None
+    result = refresh(config_in(published, labels={"min_overlap": 0.0}))
+    assert "frozen_names_missing_or_added" not in {one.check for one in result.gate}
+    assert [line["event"] for line in store.history() if line["event"] in {"frozen", "thawed"}] == ["frozen", "thawed"]
+
+
+def test_freeze_labels_refuses_a_number_that_no_refit_would_have(config_here, published, config_in, store):
+    with pytest.raises(ConfigError, match="n_clusters is 4; v000001 has 3 segments"):
+        freeze_labels(config_in(published, model={"n_clusters": 4}))
+    assert store.frozen_labels() is None
 
 
 def test_rename_segment_refuses_names_that_are_or_were_used(config_here):

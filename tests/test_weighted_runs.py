@@ -127,8 +127,10 @@ def test_refresh_of_weighted_rows_is_that_of_the_rows_repeated(tmp_path, config_
             [done["inertia_per_row"] for done in each.passes if done["pass"] == "exact"][-1] for each in (one, two)
         ]
         np.testing.assert_allclose(*exact, rtol=1e-6)
-        checks = [{check.check: (check.ok, float(check.observed)) for check in each.gate} for each in (one, two)]
-        close(*({name: list(found) for name, found in each.items()} for each in checks))
+        checks = [{check.check: [check.ok, float(check.observed)] for check in each.gate} for each in (one, two)]
+        for each in checks:
+            each.pop("silhouette_drop", None)  # is of sampled rows, each of which counts once
+        close(*checks)
     for one, two in zip(*results, strict=True):
         assert (one.status, one.severity) == (two.status, two.severity)
         np.testing.assert_allclose(one.inertia_per_row, two.inertia_per_row, rtol=1e-6)

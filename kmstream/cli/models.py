@@ -108,3 +108,19 @@ def rename_label(
     done = rename_segment(options.load_config(), old, new, reason=reason)
     text = f"{old} is called {new} from now on, in reports too. Assignments say so from the next refresh on."
     options.answer(done, lambda console: console.print(text, markup=False, soft_wrap=True))
+
+
+@labels_app.command("freeze")
+@takes_options
+def freeze_names(
+    options: Options,
+    *,
+    off: Annotated[bool, typer.Option("--off", help="Let number and names change again.")] = False,
+) -> None:
+    """Fix number and names of the segments: a refit that can't keep them is held."""
+    from kmstream.versions import freeze_labels
+
+    done = freeze_labels(options.load_config(), frozen=not off)
+    what = ", ".join(done["labels"])
+    text = f"Names are free to change again: {what}" if off else f"A refit is held unless its segments are: {what}"
+    options.answer(done, lambda console: console.print(text, markup=False, soft_wrap=True))

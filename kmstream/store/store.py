@@ -295,6 +295,16 @@ class Store:
             used |= {line["old"], line["new"]} if line["event"] == "renamed" else set()
         return used
 
+    def frozen_labels(self) -> set[str] | None:
+        """Give the names that a refit must keep, as they are called now; None if names are free."""
+        frozen: set[str] | None = None
+        for line in self.history():
+            if line["event"] in {"frozen", "thawed"}:
+                frozen = set(line["labels"]) if line["event"] == "frozen" else None
+            elif line["event"] == "renamed" and frozen and line["old"] in frozen:
+                frozen = frozen - {line["old"]} | {line["new"]}
+        return frozen
+
     def status(self, version: str) -> str:
         """Tell what became of a version: published, held, promoted or rolled-back."""
         events = [
