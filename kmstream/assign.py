@@ -19,6 +19,7 @@ from kmstream.features import Rows, clip
 from kmstream.matrices import Matrices
 from kmstream.outputs import CLUSTER_SCHEMA, Output, OutputPlan, make_cluster_columns, open_output
 from kmstream.plan import max_appended_rows
+from kmstream.relabel import describe_labels
 from kmstream.run import Run
 from kmstream.summary import ClusterSummary, Counts, DeviationSums
 from kmstream.truth import TruthCounts
@@ -44,6 +45,8 @@ class Assigned:
         Rows farther than the reference's 99 % distance of their segment.
     migration : ndarray of shape (n_current, n_clusters)
         Rows by cluster under the current model and under this one; no rows of the first where there is none.
+    members : ndarray of shape (n_current, n_clusters)
+        Those of them within the reach of their cluster under the current model.
     fit_sse, current_sse : float
         Sum of squared distances as the fit counts them (clipped, if so configured), under this and the current model.
     truth : TruthCounts
@@ -57,6 +60,7 @@ class Assigned:
     counts: IntArray
     outliers: Counts
     migration: Counts
+    members: Counts
     fit_sse: float
     current_sse: float
     truth: TruthCounts
@@ -70,6 +74,7 @@ class Assigned:
             self.counts + other.counts,
             self.outliers + other.outliers,
             self.migration + other.migration,
+            self.members + other.members,
             self.fit_sse + other.fit_sse,
             self.current_sse + other.current_sse,
             self.truth.merge(other.truth),
@@ -94,6 +99,8 @@ class AssignJob:
         The reference's 99 % distance per cluster; inf where there is none.
     current : ClusterModel, optional
         The model that rows migrate from.
+    reach : ndarray of shape (n_current,), optional
+        The 99 % distance per cluster of the current model, of the rows it was fitted on; None: there is no limit.
     truth : str, optional
         Column of the true classes, where the clusters are to be compared with them.
     """
@@ -102,7 +109,8 @@ class AssignJob:
     matrices: Matrices
     output: OutputPlan
     outlier_distances: NDArray[np.float64]
-    current: ClusterModel | None
+    current: ClusterModel | None = None
+    reach: NDArray[np.float64] | None = None
     truth: str | None = None
 
     @classmethod
@@ -115,13 +123,14 @@ class AssignJob:
         version: str,
         outlier_distances: NDArray[np.float64],
         current: ClusterModel | None = None,
+        reach: NDArray[np.float64] | None = None,
         truth: str | None = None,
     ) -> Self:
         """Make the job of a run: every row of its dataset under this model, written below a folder."""
         columns = None if run.config.output.columns == "all" else run.config.output.columns
-        metadata = {"kmstream.version": version, "kmstream.name": run.config.name}
+        metadata = {"kmstream.version": version, "kmstream.name": run.config.name, **describe_labels(model.labels)}
         output = OutputPlan(run.dataset, folder, run.chunk_rows, columns, max_appended_rows(run.config), metadata)
-        return cls(model, matrices, output, outlier_distances, current, truth)
+        return cls(model, matrices, output, outlier_distances, current, reach, truth)
 
     def nothing(self) -> Assigned:
         """Give the result for no rows."""
@@ -132,6 +141,7 @@ class AssignJob:
             ValueCounts.empty(self.model.scaling, kind),
             np.zeros(n_clusters, np.int64),
             np.zeros(n_clusters, kind),
+            np.zeros((n_current, n_clusters), kind),
             np.zeros((n_current, n_clusters), kind),
             0.0,
             0.0,
@@ -260,7 +270,7 @@ def _assign_span(job: AssignJob, span: Span) -> tuple[Assigned, pa.Table]:
         )
         if job.current is not None:
             there = rows if current is None else next(current)
-            total = _compare_with_current(model, job.current, rows, there, nearest, total)
+            total = _compare_with_current(job, rows, there, nearest, total)
         if classes is not None:
             total = replace(total, truth=total.truth.add(next(classes), ids, rows.keep, len(model.centroids)))
         columns.append(make_cluster_columns(nearest, rows.keep, labels))
@@ -282,19 +292,25 @@ def _read_classes(job: AssignJob, span: Span) -> Iterator[pa.ChunkedArray] | Non
     return (batch.column(0) for _, batch in batches)
 
 
-def _compare_with_current(
-    model: ClusterModel, current: ClusterModel, rows: Rows, there: Rows, nearest: Nearest, total: Assigned
-) -> Assigned:
+def _compare_with_current(job: AssignJob, rows: Rows, there: Rows, nearest: Nearest, total: Assigned) -> Assigned:
+    model, current = job.model, job.current
+    if current is None:
+        return total
     before, after = find_nearest(there.X, current.centroids), nearest
     both = Rows(rows.X, rows.keep & there.keep, rows.weights)
     flat = before.cluster_ids * np.int64(len(model.centroids)) + nearest.cluster_ids
-    migration = add_rows(total.migration.ravel(), flat, rows.weights, both.keep).reshape(total.migration.shape)
+    inside = both.keep if job.reach is None else both.keep & (before.distances <= job.reach[before.cluster_ids])
+    migration, members = (
+        add_rows(table.ravel(), flat, rows.weights, keep).reshape(table.shape)
+        for table, keep in ((total.migration, both.keep), (total.members, inside))
+    )
     if model.features.clip:
         after = find_nearest(clip(rows, model.features).X, model.centroids)
         before = find_nearest(clip(there, model.features).X, current.centroids)
     return replace(
         total,
         migration=migration,
+        members=members,
         fit_sse=add_squares(after.distances, both, total.fit_sse),
         current_sse=add_squares(before.distances, both, total.current_sse),
     )

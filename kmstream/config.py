@@ -115,6 +115,7 @@ class DatasetConfig(Section):
 
     path: str = Field(description="file, directory, glob, or URI", min_length=1)
     time: str = Field(default="", description="column or hive key(s), as year/month, that tells how old a row is")
+    key: str = Field(default="", description="column that tells entities apart, such as customer_id")
 
     @field_validator("time")
     @classmethod
@@ -308,6 +309,13 @@ class Config(Section):
     retrain: RetrainConfig = RetrainConfig()
     engine: EngineConfig = EngineConfig()
     tracking: TrackingConfig = TrackingConfig()
+
+    @model_validator(mode="after")
+    def _check_key(self) -> Self:
+        if self.dataset.key and self.output.columns != "all" and self.dataset.key not in self.output.columns:
+            msg = f"output.columns should hold dataset.key, {self.dataset.key!r}: moves are read from the assignments"
+            raise ValueError(msg)
+        return self
 
     @model_validator(mode="after")
     def _check_forgetting(self) -> Self:

@@ -21,7 +21,6 @@ FloatArray = NDArray[np.float64]
 Counts = NDArray[Any]  # int64, or float64 where rows have weights
 
 OUTLIER_QUANTILE = 0.99
-KEPT_OVERLAP = 0.7  # a segment that keeps less of its old rows goes on under its name, but is flagged
 _TOTALS = (
     *("rows", "reference_rows", "share_psi", "share_js", "share_chi2_p", "share_cramers_v", "share_change"),
     *("centroid_shift_radii", "inertia_ratio", "outlier_share", "feature_psi"),
@@ -119,27 +118,18 @@ def compare(
     return DriftReport(worst(reasons), reasons, totals, tuple(segments), tuple(features))
 
 
-def add_migration(
-    report: DriftReport,
-    migration: Counts,
-    labels_from: Sequence[str],
-    labels_to: Sequence[str],
-    status: Mapping[str, str],
-    overlap: Mapping[str, float],
-    ari: float,
-) -> DriftReport:
-    """Add to a report what the table old label x new label tells: the life cycle of each segment.
+def add_facts(report: DriftReport, told: Mapping[str, Mapping[str, Any]]) -> DriftReport:
+    """Add to the segments of a report what else is told of them, by label."""
+    segments = tuple({**segment, **told.get(segment["cluster_label"], {})} for segment in report.segments)
+    return replace(report, segments=segments)
 
-    A segment that goes on under its name, but keeps less than 0.7 of its old rows, is flagged.
-    """
-    segments = []
-    for segment in report.segments:
-        label = segment["cluster_label"]
-        kept = overlap.get(label, float("nan"))
-        facts = {"overlap": None if np.isnan(kept) else kept, "flagged": kept < KEPT_OVERLAP}
-        segments.append(segment | {"status": status.get(label, segment["status"])} | facts)
+
+def add_migration(
+    report: DriftReport, migration: Counts, labels_from: Sequence[str], labels_to: Sequence[str], ari: float
+) -> DriftReport:
+    """Add to a report the table old label x new label, and the agreement of the two."""
     table = {"labels_from": list(labels_from), "labels_to": list(labels_to), "rows": migration.tolist()}
-    return replace(report, segments=tuple(segments), migration=table, ari=ari)
+    return replace(report, migration=table, ari=ari)
 
 
 def psi(reference_rows: NDArray[np.number], current_rows: NDArray[np.number]) -> float:

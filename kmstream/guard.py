@@ -82,13 +82,14 @@ def check_refit(
         return checks
     limit = max(limits.max_segment_share, float(current.shares.max()))
     checks.append(_at_most("largest_segment_share", shares[largest], limit, candidate.labels[largest]))
-    fewer = len(current.labels) - len(candidate.labels)  # asked for, and ends names
+    # Another number of segments was asked for: it ends or adds names, and their silhouettes mean something else.
+    fewer = len(current.labels) - len(candidate.labels)
     if candidate.inertia_per_row is not None and current.inertia_per_row is not None:
         ratio = (
             candidate.inertia_per_row / max(current.inertia_per_row, _NO_INERTIA) if candidate.inertia_per_row else 1.0
         )
         checks.append(_at_most("inertia_against_current", ratio, limits.max_inertia_ratio))
-    if candidate.silhouette is not None and current.silhouette is not None:
+    if not fewer and candidate.silhouette is not None and current.silhouette is not None:
         checks.append(
             _at_most("silhouette_drop", current.silhouette - candidate.silhouette, limits.max_silhouette_drop)
         )

@@ -1,8 +1,7 @@
-"""Names that persist: which new centroid continues which known segment, and what became of each.
+"""Names that persist: which new centroid continues which known segment.
 
 K-means numbers its clusters anew at every fit. Here a `cluster_label` is carried from the known centroids to the new
-ones by an assignment of least total distance, and the table old label x new label, counted over every row, tells
-whether a segment was kept, split, merged, retired or has emerged.
+ones by an assignment of least total distance. What became of each segment is told by `life_cycle`.
 """
 
 import re
@@ -20,7 +19,6 @@ from kmstream.errors import DataError
 FloatArray = NDArray[np.float64]
 Counts = NDArray[Any]  # int64, or float64 where rows have weights
 
-SPLIT_OVERLAP, MERGED_OVERLAP = 0.3, 0.5
 _PREFIX = "segment-"
 
 
@@ -36,6 +34,9 @@ class LabelMatch:
         Whether the label continues a known segment.
     distances : ndarray of shape (n_new,)
         To the known centroid it continues, in scaled units; NaN if it continues none.
+    margins : ndarray of shape (n_new,)
+        How much more the best assignment would cost in which this centroid has another label, or none: near 0, the
+        name could as well have gone elsewhere. NaN if it continues none.
     retired : tuple of str
         Known labels that no new centroid continues.
     """
@@ -43,28 +44,14 @@ class LabelMatch:
     labels: tuple[str, ...]
     matched: tuple[bool, ...]
     distances: FloatArray
+    margins: FloatArray
     retired: tuple[str, ...]
 
     @classmethod
     def of_new(cls, labels: tuple[str, ...], retired: tuple[str, ...] = ()) -> Self:
         """Give segments that continue none."""
-        return cls(labels, (False,) * len(labels), np.full(len(labels), np.nan), retired)
-
-
-@dataclass(frozen=True)
-class LifeCycle:
-    """What became of the segments between two versions.
-
-    Attributes
-    ----------
-    status : dict of str to str
-        Per label, old or new: kept, split, merged, emerged or retired.
-    overlap : dict of str to float
-        Per label that goes on: share of its old rows that it keeps (NaN if it had none).
-    """
-
-    status: dict[str, str]
-    overlap: dict[str, float]
+        none = np.full(len(labels), np.nan)
+        return cls(labels, (False,) * len(labels), none, none, retired)
 
 
 def first_labels(rows: Counts, used_labels: Collection[str] = ()) -> tuple[str, ...]:
@@ -107,7 +94,8 @@ def match_labels(
     """Give each new centroid the label of the known centroid it continues.
 
     The assignment minimises the total distance over all pairs (Hungarian method). Leaving a centroid unmatched costs
-    `max_match_distance`, so no farther pair is ever made; it gets the next free label, larger segments first.
+    `max_match_distance`, so no farther pair is ever made; it gets the next free label, larger segments first. Where
+    two assignments cost the same, the coordinates of the centroids decide, not their order.
 
     Parameters
     ----------
@@ -146,7 +134,7 @@ def match_labels(
     if known.shape[1] != centroids.shape[1]:
         msg = f"known centroids have n_features={known.shape[1]}; expected {centroids.shape[1]}"
         raise DataError(msg)
-    return _match(cdist(centroids, known), known_labels, max_match_distance, rows, used_labels)
+    return _match(cdist(centroids, known), known_labels, max_match_distance, rows, used_labels, centroids)
 
 
 def match_by_overlap(
@@ -168,9 +156,9 @@ def match_by_overlap(
 
     Other parameters and the result are those of `match_labels`; distances are 1 - the share that stays.
     """
-    stays = migration / _or_one(migration.sum(axis=1))[:, None]
+    stays = migration / np.maximum(migration.sum(axis=1), np.finfo(np.float64).tiny)[:, None]
     cost = np.where(migration > 0, 1.0 - stays, np.inf).T
-    return _match(cost, known_labels, 1.0 - min_overlap, rows, used_labels)
+    return _match(cost, known_labels, 1.0 - min_overlap, rows, used_labels, migration.T)
 
 
 def _match(
@@ -179,88 +167,46 @@ def _match(
     cost_unmatched: float,
     rows: Counts,
     used_labels: Collection[str],
+    traits: Counts,
 ) -> LabelMatch:
+    """Match by a cost of each pair (n_new, n_known); the traits of the new ones (n_new, any) order them for ties."""
     n_new, n_known = cost.shape
+    rank = np.lexsort((*traits.T[::-1], rows, -rows))
+    known_rank = np.argsort(np.array(known_labels, dtype=str), kind="stable")
     # Each new centroid has a place of its own to stay unmatched in, so the augmented problem always has a solution.
     places = np.full((n_new, n_new), np.inf)
     np.fill_diagonal(places, cost_unmatched)
-    chosen = linear_sum_assignment(np.hstack([np.where(cost <= cost_unmatched, cost, np.inf), places]))[1].tolist()
-    labels = [known_labels[j] if j < n_known else "" for j in chosen]
+    costs = np.hstack([np.where(cost <= cost_unmatched, cost, np.inf)[np.ix_(rank, known_rank)], places])
+    chosen_by_rank = linear_sum_assignment(costs)[1]
+    chosen, margins = np.empty(n_new, np.int64), np.empty(n_new)
+    chosen[rank] = np.concatenate([known_rank, np.full(n_new, n_known)])[chosen_by_rank]
+    margins[rank] = _find_margins(costs, chosen_by_rank)
+    labels = [known_labels[j] if j < n_known else "" for j in chosen.tolist()]
     matched = tuple(bool(label) for label in labels)
-    unnamed = [int(i) for i in np.argsort(-rows, kind="stable") if not matched[i]]
+    unnamed = [i for i in rank.tolist() if not matched[i]]
     for i, name in zip(unnamed, free_labels(len(unnamed), {*used_labels, *known_labels}), strict=True):
         labels[i] = name
     distances = np.array([cost[i, j] if j < n_known else np.nan for i, j in enumerate(chosen)])
     retired = tuple(label for label in known_labels if label not in labels)
-    return LabelMatch(tuple(labels), matched, distances, retired)
+    return LabelMatch(tuple(labels), matched, distances, np.where(matched, margins, np.nan), retired)
 
 
-def classify_life_cycle(migration: Counts, labels_from: Sequence[str], labels_to: Sequence[str]) -> LifeCycle:
-    """Tell what became of each segment from the rows it gave and got.
+def _find_margins(costs: FloatArray, chosen: NDArray[np.int64]) -> FloatArray:
+    """Give what it costs beyond the least to take each row's column away from it.
 
-    A name that goes on is kept, or split if two or more new segments each take at least 0.3 of its rows. A name that
-    ends is split likewise, merged if it gives at least half of itself to a segment that another name continues, else
-    retired. A new name has emerged.
-
-    Parameters
-    ----------
-    migration : ndarray of shape (n_from, n_to)
-        Rows by old and new label.
-    labels_from, labels_to : sequence of str
-
-    References
-    ----------
-    M. Spiliopoulou et al. (2006), MONIC: modeling and monitoring cluster transitions, KDD, 706-711.
-
-    Examples
-    --------
-    >>> life = classify_life_cycle(np.array([[90, 10], [0, 50]]), ["a", "b"], ["a", "c"])
-    >>> life.status, life.overlap
-    ({'a': 'kept', 'b': 'retired', 'c': 'emerged'}, {'a': 0.9})
+    Rows that change columns form a ring, or a chain whose last row takes a free column. A chain may begin before the
+    row in question: another one is glad to have its column. Their least costs are shortest paths (Floyd-Warshall), in
+    a graph where an edge i -> j says that i takes the column of j, and the last node is a free column.
     """
-    taken = migration / _or_one(migration.sum(axis=1))[:, None]
-    status: dict[str, str] = {}
-    overlap: dict[str, float] = {}
-    for label, shares in zip(labels_from, taken, strict=True):
-        split = np.count_nonzero(shares >= SPLIT_OVERLAP) > 1
-        if label in labels_to:
-            overlap[label] = float(shares[labels_to.index(label)]) if shares.any() else float("nan")
-            status[label] = "split" if split else "kept"
-        elif split:
-            status[label] = "split"
-        elif any(share >= MERGED_OVERLAP and to in labels_from for share, to in zip(shares, labels_to, strict=True)):
-            status[label] = "merged"
-        else:
-            status[label] = "retired"
-    return LifeCycle(status | {label: "emerged" for label in labels_to if label not in labels_from}, overlap)
-
-
-def adjusted_rand_index(migration: Counts) -> float:
-    """Agreement of two partitions of the same rows, from their table: 1 = the same, about 0 = by chance.
-
-    A table of weights (float64) is taken as one of very many rows: pairs of a row with itself are not left out then.
-
-    References
-    ----------
-    L. Hubert, P. Arabie (1985), Comparing partitions, J. Classif. 2, 193-218.
-
-    Examples
-    --------
-    >>> adjusted_rand_index(np.array([[0, 5], [5, 0]]))
-    1.0
-    """
-    table, alone = migration.astype(np.float64), 1.0 if np.issubdtype(migration.dtype, np.integer) else 0.0
-
-    def pairs(n: FloatArray) -> float:
-        return float((n * (n - alone) / 2).sum())
-
-    together, first, second = pairs(table), pairs(table.sum(axis=1)), pairs(table.sum(axis=0))
-    everything = pairs(table.sum())
-    by_chance = first * second / everything if everything else 0.0
-    most = (first + second) / 2
-    return 1.0 if most == by_chance else (together - by_chance) / (most - by_chance)
-
-
-def _or_one(rows: Counts) -> Counts:
-    """Give a divisor: what has no rows has no share either."""
-    return np.where(rows > 0, rows, 1)
+    n_rows = len(costs)
+    taken = costs[np.arange(n_rows), chosen]
+    free = np.setdiff1d(np.arange(costs.shape[1]), chosen)
+    paths = np.full((n_rows + 1, n_rows + 1), np.inf)
+    paths[:-1, :-1] = costs[:, chosen] - taken[:, None]
+    paths[:-1, -1] = costs[:, free].min(axis=1, initial=np.inf) - taken
+    np.fill_diagonal(paths, np.inf)
+    for middle in range(n_rows):
+        np.minimum(paths, paths[:, middle, None] + paths[middle], out=paths)
+    before = np.minimum(paths[:-1, :-1].min(axis=0, initial=np.inf), 0.0)
+    margins: FloatArray = np.maximum(np.minimum(np.diag(paths)[:-1], before + paths[:-1, -1]), 0.0)
+    return margins

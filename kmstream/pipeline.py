@@ -52,6 +52,7 @@ from kmstream.matrices import Matrices, open_matrices
 from kmstream.plan import Plan, make_plan
 from kmstream.provenance import Stopwatch, peak_rss_bytes
 from kmstream.publish import Refit, finish_refit
+from kmstream.relabel import apply_labels
 from kmstream.reporting import load_references
 from kmstream.results import ChoiceResult, RefreshResult, ScoreResult
 from kmstream.resume import assign_resumably
@@ -206,7 +207,8 @@ def refresh(
             match = name_segments(run, store, current, before, known, scaling, fit)
             model = ClusterModel(config.features, scaling, fit.centroids, match.labels)
             limits = find_outlier_distances(references.chosen(config) if references else None, model)
-            job = AssignJob.of(run, matrices, model, folder, version, limits, before, truth)
+            reach = find_outlier_distances(current, before) if before else None
+            job = AssignJob.of(run, matrices, model, folder, version, limits, before, reach, truth)
             with unfinished_folder(folder):
                 with watch.stage("assign"):
                     assigned, n_resumed = assign_resumably(run, job)
@@ -253,6 +255,7 @@ def score(
         finished = finish_scores(store)
         current = store.load_current(config.name)
         check_same_features(config, current)
+        apply_labels(config, store, current)
         folder = store.assignments(current.version)
         staging = folder.with_name(f".{current.version}.score")
         dataset = open_dataset(config, only)
@@ -275,10 +278,8 @@ def score(
         model = replace(current.model, features=config.features)
         limits = find_outlier_distances(references.chosen(config), model)
         with unfinished_folder(staging):
-            # The assignments of one version have one set of names: a rename shows in those of the next.
-            model_then = replace(model, labels=current.published_labels)
             matrices = Matrices(model.features, model.scaling, window, run.chunk_rows, run.weighting)
-            job = AssignJob.of(run, matrices, model_then, staging, current.version, limits)
+            job = AssignJob.of(run, matrices, model, staging, current.version, limits)
             with watch.stage("assign"):
                 assigned, n_resumed = assign_resumably(run, job)
             result = finish_score(

@@ -6,21 +6,23 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from kmstream.assign import Assigned
 from kmstream.assignments import explain_write_errors, mark_complete, remove_old_versions
 from kmstream.clustering import ClusterModel
-from kmstream.drift import DriftReport
+from kmstream.descriptions import describe_segments, profile_segments
+from kmstream.drift import DriftReport, add_facts
 from kmstream.fit import Fit
 from kmstream.guard import Check, Measured, check_refit
-from kmstream.labels import LabelMatch, LifeCycle, classify_life_cycle
+from kmstream.labels import LabelMatch
+from kmstream.life_cycle import LifeCycle, classify_life_cycle
 from kmstream.provenance import Stopwatch, describe_run, peak_rss_bytes
 from kmstream.quality import calinski_harabasz, davies_bouldin
 from kmstream.report import RunFacts
 from kmstream.reporting import (
     References,
+    describe_all,
     label_sample,
     measure_drift,
     observe_assigned,
@@ -32,6 +34,11 @@ from kmstream.results import RefreshResult
 from kmstream.resume import forget_progress
 from kmstream.run import Run
 from kmstream.store import ModelVersion, Store
+
+TOLD_OF_LABELS = (
+    *("rows", "share", "description"),
+    *("matched_distance", "matched_margin", "overlap", "label_by_overlap"),
+)
 
 
 @dataclass(frozen=True)
@@ -115,8 +122,8 @@ def _judge(refit: Refit, assigned: Assigned, silhouette: float | None) -> Verdic
     ended = dict.fromkeys(refit.match.retired, "retired")
     life = LifeCycle(dict.fromkeys(model.labels, "emerged") | ended, {})
     if before is not None:
-        life = classify_life_cycle(assigned.migration, before.labels, model.labels)
-        report = tell_life_cycle(report, life, assigned, before.labels, model.labels)
+        life = classify_life_cycle(assigned.migration, before.labels, model.labels, assigned.members)
+        report = tell_life_cycle(report, life, refit.match, assigned, before.labels)
     n_rows = assigned.summary.n_rows or 1
     candidate = Measured(model.labels, assigned.summary.shares, assigned.fit_sse / n_rows, silhouette)
     current = None
@@ -127,6 +134,10 @@ def _judge(refit: Refit, assigned: Assigned, silhouette: float | None) -> Verdic
         silhouette_before = refit.current.quality.get("silhouette") if same else None
         current = Measured(before.labels, refit.current.summary.shares, inertia_before, silhouette_before)
     gate = check_refit(config, candidate, current, life.overlap, refit.store.frozen_labels())
+    if refit.current is not None:  # also those that end
+        report = describe_all(report, refit.current)
+    words = describe_segments(profile_segments(assigned.summary, model.features, model.scaling))
+    report = add_facts(report, {label: {"description": text} for label, text in zip(model.labels, words, strict=True)})
     return Verdict(report, life.status, tuple(gate))
 
 
@@ -135,17 +146,18 @@ def _make_version(
 ) -> ModelVersion:
     config, current, model = refit.run.config, refit.current, refit.model
     born = {line["cluster_label"]: line["born"] for line in current.labels} if current else {}
+    told = {segment["cluster_label"]: segment for segment in verdict.report.segments}
     labels = tuple(
-        {
-            "cluster_id": i,
-            "cluster_label": label,
-            "event": verdict.status_of[label],
-            "born": born.get(label, refit.version),
-            "matched_distance": None if np.isnan(distance) else float(distance),
-        }
-        for i, (label, distance) in enumerate(zip(model.labels, refit.match.distances, strict=True))
+        {"cluster_id": i, "cluster_label": label, "event": verdict.status_of[label]}
+        | {"born": born.get(label, refit.version)}
+        | {key: told[label].get(key) for key in TOLD_OF_LABELS}
+        for i, label in enumerate(model.labels)
     )
-    retired = ({"cluster_label": label, "born": born[label], "version": refit.version} for label in refit.match.retired)
+    retired = (
+        {key: line.get(key) for key in ("cluster_label", "born", "description")} | {"version": refit.version}
+        for line in (current.labels if current else ())
+        if line["cluster_label"] in refit.match.retired
+    )
     return ModelVersion(
         name=config.name,
         version=refit.version,
@@ -163,7 +175,6 @@ def _make_version(
         gate=verdict.gate,
         quality=_measure_quality(refit, assigned, silhouettes),
         labels=labels,
-        published_labels=model.labels,
     )
 
 

@@ -1,9 +1,11 @@
 """How well segments hold together and keep apart, and how well they agree with other classes.
 
 Of a published model everything is exact and comes out of what the last pass counted: a `ClusterSummary` gives
-Calinski-Harabasz and Davies-Bouldin, a table of classes x clusters gives the agreement (the adjusted Rand index is in
-`labels`). Only the silhouette needs pairs of rows, so it is taken on a sample.
+Calinski-Harabasz and Davies-Bouldin, a table of classes x clusters gives the agreement. Only the silhouette needs pairs
+of rows, so it is taken on a sample.
 """
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -233,3 +235,29 @@ def sample_silhouette(X: NDArray[np.float32], cluster_ids: NDArray[np.integer]) 
     if not 1 < len(np.unique(ids)) < len(ids):
         return None
     return float(silhouette_score(rows, ids))
+
+
+def adjusted_rand_index(migration: NDArray[Any]) -> float:
+    """Agreement of two partitions of the same rows, from their table: 1 = the same, about 0 = by chance.
+
+    A table of weights (float64) is taken as one of very many rows: pairs of a row with itself are not left out then.
+
+    References
+    ----------
+    L. Hubert, P. Arabie (1985), Comparing partitions, J. Classif. 2, 193-218.
+
+    Examples
+    --------
+    >>> adjusted_rand_index(np.array([[0, 5], [5, 0]]))
+    1.0
+    """
+    table, alone = migration.astype(np.float64), 1.0 if np.issubdtype(migration.dtype, np.integer) else 0.0
+
+    def pairs(n: NDArray[np.float64]) -> float:
+        return float((n * (n - alone) / 2).sum())
+
+    together, first, second = pairs(table), pairs(table.sum(axis=1)), pairs(table.sum(axis=0))
+    everything = pairs(table.sum())
+    by_chance = first * second / everything if everything else 0.0
+    most = (first + second) / 2
+    return 1.0 if most == by_chance else (together - by_chance) / (most - by_chance)

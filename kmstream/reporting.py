@@ -14,12 +14,14 @@ from kmstream.assign import Assigned
 from kmstream.assignments import explain_write_errors
 from kmstream.clustering import ClusterModel, find_nearest
 from kmstream.config import Config
-from kmstream.drift import DriftReport, Observed, add_migration, compare
+from kmstream.drift import DriftReport, Observed, add_facts, add_migration, compare
 from kmstream.features import encode, encoded_names, to_original_units
-from kmstream.labels import LifeCycle, adjusted_rand_index
-from kmstream.quality import sample_silhouettes
+from kmstream.labels import LabelMatch, match_by_overlap
+from kmstream.life_cycle import KEPT_OVERLAP, LifeCycle
+from kmstream.quality import adjusted_rand_index, sample_silhouettes
 from kmstream.report import ModelFacts, RunFacts, write_model_card, write_report
 from kmstream.store import ModelVersion, Store
+from kmstream.summary import Counts
 
 
 @dataclass(frozen=True)
@@ -70,12 +72,46 @@ def measure_drift(config: Config, references: References | None, current: Observ
     )
 
 
+def describe_all(report: DriftReport, version: ModelVersion) -> DriftReport:
+    """Add the description of each segment of a version."""
+    return add_facts(report, {line["cluster_label"]: {"description": line["description"]} for line in version.labels})
+
+
 def tell_life_cycle(
-    report: DriftReport, life: LifeCycle, assigned: Assigned, labels_from: Sequence[str], labels_to: Sequence[str]
+    report: DriftReport, life: LifeCycle, match: LabelMatch, assigned: Assigned, labels_from: Sequence[str]
 ) -> DriftReport:
-    """Add what became of each segment of the current version."""
+    """Add what became of each segment of the current version, and what speaks for the name that each has now."""
+    evidence, told = find_evidence(match, assigned.migration, labels_from), {}
+    for label, status in life.status.items():
+        overlap = life.overlap.get(label, float("nan"))
+        kept = {"overlap": _or_none(overlap), "flagged": overlap < KEPT_OVERLAP}
+        told[label] = {"status": status} | kept | evidence.get(label, {})
     ari = adjusted_rand_index(assigned.migration)
-    return add_migration(report, assigned.migration, labels_from, labels_to, life.status, life.overlap, ari)
+    return add_migration(add_facts(report, told), assigned.migration, labels_from, match.labels, ari)
+
+
+def find_evidence(match: LabelMatch, migration: Counts, labels_from: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Give what speaks for the name of each segment, and whether the rows would have chosen another one.
+
+    Returns
+    -------
+    dict of str to dict
+        Per label of the match: matched_distance and matched_margin (None where it continues no segment), and
+        label_by_overlap, the known label that the assignment of most shared rows gives it (None: a new name).
+    """
+    by_overlap = match_by_overlap(migration, labels_from, min_overlap=0.0, rows=migration.sum(axis=0))
+    return {
+        label: {
+            "matched_distance": _or_none(match.distances[i]),
+            "matched_margin": _or_none(match.margins[i]),
+            "label_by_overlap": by_overlap.labels[i] if by_overlap.matched[i] else None,
+        }
+        for i, label in enumerate(match.labels)
+    }
+
+
+def _or_none(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
 
 
 def label_sample(sample: pa.Table, model: ClusterModel) -> tuple[pa.Table, dict[str, Any]]:
@@ -85,7 +121,7 @@ def label_sample(sample: pa.Table, model: ClusterModel) -> tuple[pa.Table, dict[
     ids = find_nearest(X, model.centroids).cluster_ids
     labels = pa.array([model.labels[i] for i in ids], pa.string())
     overall, each = sample_silhouettes(X, ids, len(model.labels))
-    by_cluster = [None if np.isnan(value) else float(value) for value in each]
+    by_cluster = [_or_none(value) for value in each]
     return sample.append_column("cluster_label", labels), {"silhouette": overall, "silhouette_by_cluster": by_cluster}
 
 

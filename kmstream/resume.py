@@ -98,6 +98,7 @@ def _take_arrays(assigned: Assigned) -> dict[str, Any]:
         "counts": assigned.counts,
         "outliers": assigned.outliers,
         "migration": assigned.migration,
+        "members": assigned.members,
         "truth": np.array(list(assigned.truth.rows.values())),
     }
 
@@ -132,6 +133,7 @@ def _put_together(
         counts=found["counts"],
         outliers=found["outliers"],
         migration=found["migration"],
+        members=found["members"],
         fit_sse=told["fit_sse"],
         current_sse=told["current_sse"],
         truth=TruthCounts(dict(zip(told["classes"], found["truth"], strict=True))),
@@ -142,7 +144,15 @@ def _put_together(
 def _identify(job: AssignJob) -> str:
     """Give what changes when anything does that the files or the sums depend on, but for the files of the dataset."""
     parts = (
-        (kmstream.__version__, job.model, job.current, job.outlier_distances, job.truth, job.matrices.weighting),
+        (
+            kmstream.__version__,
+            job.model,
+            job.current,
+            job.reach,
+            job.outlier_distances,
+            job.truth,
+            job.matrices.weighting,
+        ),
         (job.output.columns, job.output.metadata),
     )
     return hashlib.sha256(b"\0".join(_bits(parts))).hexdigest()

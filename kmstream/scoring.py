@@ -26,6 +26,7 @@ from kmstream.provenance import Stopwatch, describe_run, peak_rss_bytes
 from kmstream.report import RunFacts
 from kmstream.reporting import (
     References,
+    describe_all,
     label_sample,
     measure_drift,
     observe_assigned,
@@ -82,6 +83,7 @@ def finish_score(
     run_id = _free_run_id(store, now)
     with watch.stage("compare"):
         drift_report = measure_drift(config, references, observe_assigned(model, assigned), model)
+        drift_report = describe_all(drift_report, references.model)
         reference = references.chosen(config)
         drift = drift_report.to_json(name=config.name, reference=reference.version, current=run_id)
         sample, _ = label_sample(scan_dataset(run, statistics=False).sample, model)

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from kmstream.dataset import Dataset, Partition, open_parquet
 from kmstream.errors import InvalidFeatureError, SchemaMismatchError
-from kmstream.labels import adjusted_rand_index
-from kmstream.quality import normalized_mutual_information
+from kmstream.quality import adjusted_rand_index, normalized_mutual_information
 
 IntArray = NDArray[np.int64]
 _FOOTER_THREADS = 8

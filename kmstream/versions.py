@@ -9,8 +9,11 @@ import numpy as np
 
 from kmstream.assignments import mark_complete
 from kmstream.config import Config
+from kmstream.descriptions import profile_segments, suggest_names
 from kmstream.errors import ChecksumMismatchError, ConfigError, ModelNotFoundError
 from kmstream.features import encoded_names, to_original_units
+from kmstream.migration import count_common_rows, read_migration
+from kmstream.relabel import apply_labels
 from kmstream.scoring import finish_scores
 from kmstream.store import ModelVersion, Store
 
@@ -45,7 +48,8 @@ def describe_version(config: Config, version: str) -> dict[str, Any]:
 def diff_versions(config: Config, a: str, b: str) -> dict[str, Any]:
     """Set two versions side by side by the names of their segments; centroids in original units.
 
-    `migration` is the table of rows by old and new name, where `b` was fitted when `a` was current.
+    `migration` is the table of rows by old and new name: of the rows that `b` was fitted on where `a` was current then,
+    else of those that the assignments of both hold. None where there are none.
     """
     store = Store(config.output.path)
     one, two = store.load(a), store.load(b)
@@ -63,7 +67,7 @@ def diff_versions(config: Config, a: str, b: str) -> dict[str, Any]:
                 "centroid_to": new and new["centroid"],
             }
         )
-    migration = store.read_json(b, "drift.json")["migration"] if two.parent == a else None
+    migration = read_migration(store, b) if two.parent == a else count_common_rows(store, one, two)
     return {"from": a, "to": b, "segments": segments, "migration": migration}
 
 
@@ -123,25 +127,62 @@ def previous_version(history: list[dict[str, Any]], current: str | None) -> str 
 def list_labels(config: Config) -> list[dict[str, Any]]:
     """List every segment name of the current version, then those that were retired.
 
+    `size_history` has the rows and the share of the segment in each version that has been the current one.
+
     Raises
     ------
     ModelNotFoundError
         If nothing has been published yet.
     """
-    current = Store(config.output.path).load()
-    segments = _segments(current)
+    store = Store(config.output.path)
+    current = store.load()
+    segments, sizes = _segments(current), _list_sizes(store)
     lines = [
-        {"cluster_label": line["cluster_label"], "cluster_id": line["cluster_id"], "status": "current"}
-        | {"rows": segments[line["cluster_label"]]["rows"], "share": segments[line["cluster_label"]]["share"]}
-        | {"born": line["born"], "retired": None, "centroid": segments[line["cluster_label"]]["centroid"]}
+        {"cluster_label": label, "cluster_id": line["cluster_id"], "status": "current"}
+        | {"rows": segments[label]["rows"], "share": segments[label]["share"]}
+        | {"born": line["born"], "retired": None, "description": line["description"]}
+        | {"centroid": segments[label]["centroid"], "size_history": sizes.get(label, [])}
         for line in current.labels
+        for label in [line["cluster_label"]]
     ]
     gone = [
         {"cluster_label": line["cluster_label"], "cluster_id": None, "status": "retired", "rows": 0, "share": 0.0}
-        | {"born": line["born"], "retired": line["version"], "centroid": {}}
+        | {"born": line["born"], "retired": line["version"], "description": line["description"]}
+        | {"centroid": {}, "size_history": sizes.get(line["cluster_label"], [])}
         for line in current.retired
     ]
     return lines + gone
+
+
+def _list_sizes(store: Store) -> dict[str, list[dict[str, Any]]]:
+    """Give the size of each segment in every version that has been the current one, by its name of today."""
+    was_current = {line["version"] for line in store.history() if line["event"] in {"published", "promoted"}}
+    sizes: dict[str, list[dict[str, Any]]] = {}
+    for version in store.versions():
+        if version in was_current:
+            for line in store.list_segments(version):
+                size = {"version": version, "rows": line["rows"], "share": line["share"]}
+                sizes.setdefault(line["cluster_label"], []).append(size)
+    return sizes
+
+
+def suggest_labels(config: Config) -> list[dict[str, Any]]:
+    """Propose a name for each segment of the current version from what sets it apart; nothing is renamed.
+
+    Raises
+    ------
+    ModelNotFoundError
+        If nothing has been published yet.
+    """
+    store = Store(config.output.path)
+    current = store.load()
+    profile = profile_segments(current.summary, current.model.features, current.model.scaling)
+    names = suggest_names(profile, store.used_labels())
+    return [
+        {"cluster_label": line["cluster_label"], "suggestion": name, "share": line["share"]}
+        | {"description": line["description"]}
+        for line, name in zip(current.labels, names, strict=True)
+    ]
 
 
 def rename_segment(
@@ -150,7 +191,7 @@ def rename_segment(
     """Call a segment of the current version by another name from now on.
 
     No file of any version changes: the history holds the new name, and loading a version applies it. Assignments say
-    it after the next run.
+    it after the next run, or `apply_renames`.
 
     Raises
     ------
@@ -171,6 +212,24 @@ def rename_segment(
             raise error
         store.log("renamed", now or datetime.now(UTC), version=current.version, old=old, new=new, reason=reason)
         return {"old": old, "new": new, "version": current.version}
+
+
+def apply_renames(config: Config) -> dict[str, Any]:
+    """Make the assignments of the current version say the names that people gave since; the next run would, too.
+
+    Raises
+    ------
+    ModelNotFoundError
+        If nothing has been published yet.
+    KmstreamError
+        If a file can't be read or written; what is left is done the next time.
+    """
+    store = Store(config.output.path)
+    with store.lock(config.name):
+        finish_scores(store)
+        current = store.load_current(config.name)
+        n_files = apply_labels(config, store, current)
+        return {"version": current.version, "files": n_files, "labels": list(current.model.labels)}
 
 
 def freeze_labels(config: Config, *, frozen: bool = True, now: datetime | None = None) -> dict[str, Any]:

@@ -283,6 +283,8 @@ def test_assign_dataset_keeps_metadata_and_adds_version_and_name(assign, data, f
     files(data, {"a.parquet": blobs(5).replace_schema_metadata({"pandas": "{}", "kmstream.version": "old"})})
     assign()
     metadata = pq.read_schema(out / "a.parquet").metadata
+    labels = json.loads(metadata.pop(b"kmstream.labels"))
+    assert labels == ["big", "right", "up"]
     assert metadata == {b"pandas": b"{}", b"kmstream.version": b"v000007", b"kmstream.name": b"blobs"}
 
 

@@ -342,7 +342,8 @@ def test_plan_fits_into_80_columns(here, files, blobs, monkeypatch):
             ["v000001 (published, current)", "segment-01", "smallest segment share", "exact"],
         ),
         (["models", "diff", "v000001", "v000001"], ["segment-01", "kept"]),
-        (["labels", "list"], ["segment-01", "v000001", "x", "y"]),
+        (["labels", "list"], ["segment-01", "v000001", "y far above the average (9.85 against"]),
+        (["labels", "suggest"], ["segment-01", "high-x", "kmstream labels rename segment-01"]),
     ],
 )
 def test_what_is_there_is_shown_as_a_table(there, arguments, texts):
@@ -360,6 +361,8 @@ def test_what_is_there_is_shown_as_a_table(there, arguments, texts):
         (["models", "show", "v000001"], {"version", "labels", "gate", "passes", "provenance", "parameters"}),
         (["models", "diff", "v000001", "v000001"], {"from", "to", "segments", "migration"}),
         (["labels", "list"], {"name", "labels"}),
+        (["labels", "suggest"], {"name", "suggestions"}),
+        (["labels", "apply"], {"version", "files", "labels"}),
         (["report"], {"report"}),
     ],
 )

@@ -16,7 +16,7 @@ from scipy.stats.contingency import association
 
 from kmstream.clustering import assign_rows
 from kmstream.config import DriftConfig, Threshold
-from kmstream.drift import Observed, add_migration, compare, psi, share_chi2, share_js
+from kmstream.drift import Observed, add_facts, add_migration, compare, psi, share_chi2, share_js
 
 MEASURES = ["share_psi", "share_change", "centroid_shift", "inertia_ratio", "outlier_share", "feature_psi"]
 FAR = Threshold(warn=1e9, alert=1e9)
@@ -383,9 +383,8 @@ def check_keys(content):
 def test_to_json_holds_what_drift_json_promises():
     report = small_case(only(**{measure: {"warn": 1e-3, "alert": 1e9} for measure in MEASURES}), times=50)
     report = replace(report, against_baseline=report.totals)
-    report = add_migration(
-        report, np.array([[2, 0], [1, 1]]), ("a", "b"), ("a", "b"), {"b": "split"}, {"a": 1.0, "b": 0.5}, 0.25
-    )
+    report = add_facts(report, {"b": {"status": "split", "overlap": 0.5}})
+    report = add_migration(report, np.array([[2, 0], [1, 1]]), ("a", "b"), ("a", "b"), 0.25)
     content = json.loads(json.dumps(report.to_json(name="shop", reference="v1", current="v2"), allow_nan=False))
     check_keys(content)
     assert content["totals"].keys() >= TOTALS

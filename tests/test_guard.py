@@ -69,6 +69,12 @@ def test_check_refit_leaves_out_what_can_not_be_compared():
     assert not {"inertia_against_current", "silhouette_drop"} & found.keys()
 
 
+@pytest.mark.parametrize(("k", "compared"), [(2, False), (3, True), (4, False)])
+def test_check_refit_compares_silhouettes_of_as_many_segments(k, compared):
+    found = check(measured("abcd"[:k], silhouette=0.1), measured("abc", silhouette=0.9))
+    assert ("silhouette_drop" in found) == compared
+
+
 @pytest.mark.parametrize(
     ("before", "after", "gone", "new"),
     [

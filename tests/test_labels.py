@@ -12,15 +12,8 @@ from scipy.spatial.distance import cdist
 from sklearn.metrics import adjusted_rand_score
 
 from kmstream.errors import DataError
-from kmstream.labels import (
-    LifeCycle,
-    adjusted_rand_index,
-    classify_life_cycle,
-    first_labels,
-    free_labels,
-    match_by_overlap,
-    match_labels,
-)
+from kmstream.labels import first_labels, free_labels, match_by_overlap, match_labels
+from kmstream.quality import adjusted_rand_index
 
 NAMES = ("a", "b", "c", "d", "e", "f")
 
@@ -120,6 +113,70 @@ def test_match_labels_makes_no_pair_beyond_the_limit():
     assert found.retired == ("b",)
 
 
+@given(st.integers(1, 4), st.integers(1, 5), st.integers(0, 999), st.floats(0.05, 4.0), st.booleans())
+def test_match_labels_margin_is_what_the_best_other_assignment_costs_more(n_new, n_known, seed, limit, coarse):
+    centroids, known = make_clouds(n_new, n_known, seed)
+    if coarse:  # many costs alike
+        centroids, known = np.round(centroids), np.round(known)
+    distances = np.hstack([cdist(centroids, known), np.full((n_new, n_new), np.inf)])
+    distances[distances > limit] = np.inf
+    distances[np.arange(n_new), n_known + np.arange(n_new)] = limit
+    totals = {
+        chosen: sum(distances[i, j] for i, j in enumerate(chosen))
+        for chosen in itertools.permutations(range(n_known + n_new), n_new)
+    }
+    least = min(totals.values())
+    found = match(centroids, known, limit=limit)
+    for i, label in enumerate(found.labels):
+        if not found.matched[i]:
+            assert math.isnan(found.margins[i])
+            continue
+        j = NAMES.index(label)
+        others = min(total for chosen, total in totals.items() if chosen[i] != j)
+        assert found.margins[i] == pytest.approx(others - least, abs=1e-12)
+
+
+def test_match_labels_margin_is_small_where_the_name_could_go_elsewhere():
+    found = match(line(0.0, 4.9), line(0.0, 5.0, 4.7), limit=3.0)
+    assert found.labels == ("a", "b")
+    assert found.margins == pytest.approx([3.0, 0.1])
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=5),
+    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=5),
+    st.randoms(use_true_random=False),
+)
+def test_match_labels_resolves_ties_by_place_whatever_the_order(new, old, random):
+    """On a grid most distances are alike; only centroids that are equal in everything may swap their names."""
+    new, old = sorted(set(new)), sorted(set(old))
+    permuted, permuted_old = random.sample(new, len(new)), random.sample(old, len(old))
+    name_of = {place: NAMES[i] for i, place in enumerate(old)}
+
+    def names(centroids, known):
+        found = match(centroids, known, limit=1.5, rows=[7] * len(new), names=[name_of[place] for place in known])
+        return dict(zip(centroids, zip(found.labels, found.distances, found.margins, strict=True), strict=True))
+
+    one, two = names(new, old), names(permuted, permuted_old)
+    for place in new:
+        assert one[place][0] == two[place][0]
+        np.testing.assert_allclose(one[place][1:], two[place][1:], atol=1e-12)
+
+
+@given(st.lists(st.lists(st.floats(-9, 9), min_size=1, max_size=6), min_size=2, max_size=8))
+def test_names_that_retired_never_come_back_over_many_refits(refits):
+    labels, known, used, ended = (), np.empty((0, 1)), set(), set()
+    for places in refits:
+        centroids = np.array(places)[:, None]
+        found = match_labels(
+            centroids, known, labels, max_match_distance=1.5, rows=np.ones(len(places)), used_labels=used
+        )
+        assert not ended & set(found.labels)
+        ended |= set(found.retired)
+        used |= set(found.labels)
+        labels, known = found.labels, centroids
+
+
 def test_match_labels_prefers_the_least_total_to_the_nearest_first():
     found = match(line(1.0, 2.1), line(0.0, 1.2), limit=3.0)
     assert found.labels == ("a", "b")
@@ -177,103 +234,6 @@ def test_match_by_overlap_asks_for_the_least_overlap(shared, matched):
 def test_match_by_overlap_pairs_no_segments_without_a_shared_row():
     found = match_by_overlap(np.array([[10, 0], [0, 0]]), NAMES[:2], min_overlap=0.0, rows=np.array([10, 5]))
     assert (found.labels, found.retired) == (("a", "segment-01"), ("b",))
-
-
-TO_AB = ("a", "b", "segment-09", "segment-10")
-
-
-@pytest.mark.parametrize(
-    ("rows_of_a", "status", "overlap"),
-    [
-        ([100, 0, 0, 0], "kept", 1.0),
-        ([80, 20, 0, 0], "kept", 0.8),
-        ([60, 20, 20, 0], "kept", 0.6),
-        ([71, 0, 29, 0], "kept", 0.71),
-        ([70, 0, 30, 0], "split", 0.7),
-        ([40, 0, 30, 30], "split", 0.4),
-        ([0, 0, 50, 50], "split", 0.0),
-    ],
-)
-def test_classify_life_cycle_of_a_name_that_goes_on(rows_of_a, status, overlap):
-    migration = np.array([rows_of_a, [0, 100, 0, 0]])
-    found = classify_life_cycle(migration, ("a", "b"), TO_AB)
-    assert (found.status["a"], found.overlap["a"]) == (status, overlap)
-    assert found.status["b"] == "kept"
-    assert found.status["segment-09"] == found.status["segment-10"] == "emerged"
-
-
-@pytest.mark.parametrize(
-    ("rows_of_c", "status"),
-    [
-        ([50, 20, 20, 10], "merged"),
-        ([49, 20, 20, 11], "retired"),
-        ([29, 29, 29, 13], "retired"),
-        ([10, 0, 90, 0], "retired"),  # it went to a new name: nobody else's segment
-        ([20, 0, 40, 40], "split"),
-        ([70, 0, 0, 30], "split"),
-        ([100, 0, 0, 0], "merged"),
-        ([0, 0, 0, 0], "retired"),
-    ],
-)
-def test_classify_life_cycle_of_a_name_that_ends(rows_of_c, status):
-    migration = np.array([[100, 0, 0, 0], [0, 100, 0, 0], rows_of_c])
-    found = classify_life_cycle(migration, ("a", "b", "c"), TO_AB)
-    assert found.status["c"] == status
-    assert "c" not in found.overlap
-
-
-def test_classify_life_cycle_tells_every_name_of_both_sides():
-    found = classify_life_cycle(np.zeros((2, 2), dtype=int), ("a", "b"), ("b", "new"))
-    assert found.status == {"a": "retired", "b": "kept", "new": "emerged"}
-    assert math.isnan(found.overlap["b"])
-
-
-def live(before, after, *, limit=1.5):
-    """Rows of segments at known places, clustered by the places of two versions: what became of each name."""
-    rng = np.random.default_rng(0)
-    rows = np.concatenate([place + rng.uniform(-0.2, 0.2, 300) for place in sorted({*before, *after})])
-    old = np.abs(rows[:, None] - before).argmin(axis=1)
-    new = np.abs(rows[:, None] - after).argmin(axis=1)
-    found = match(line(*after), line(*before), limit=limit, rows=np.bincount(new, minlength=len(after)))
-    migration = np.bincount(old * len(after) + new, minlength=len(before) * len(after)).reshape(len(before), -1)
-    return found, classify_life_cycle(migration, NAMES[: len(before)], found.labels)
-
-
-def test_a_segment_that_moved_is_kept():
-    found, life = live([0.0, 10.0], [10.5, 0.4])
-    assert found.labels == ("b", "a")
-    assert life == LifeCycle({"a": "kept", "b": "kept"}, {"a": 1.0, "b": 1.0})
-
-
-def test_a_segment_split_in_two_passes_its_name_to_the_nearer_half():
-    found, life = live([0.0, 10.0], [9.0, 11.2, 0.0])
-    assert found.labels == ("b", "segment-01", "a")
-    assert life.status == {"a": "kept", "b": "split", "segment-01": "emerged"}
-
-
-def test_two_segments_merged_into_one_keep_the_nearer_name():
-    found, life = live([0.0, 9.0, 11.0], [0.0, 10.1])
-    assert found.labels == ("a", "c")
-    assert found.retired == ("b",)
-    assert life.status == {"a": "kept", "b": "merged", "c": "kept"}
-
-
-def test_a_new_segment_far_from_all_gets_a_new_name():
-    found, life = live([0.0, 10.0], [0.0, 10.0, 50.0])
-    assert found.labels == ("a", "b", "segment-01")
-    assert life.status["segment-01"] == "emerged"
-
-
-def test_k_down_to_one_merges_what_is_left():
-    found, life = live([0.0, 1.0, 2.0], [0.9])
-    assert found.labels == ("b",)
-    assert life.status == {"a": "merged", "b": "kept", "c": "merged"}
-
-
-def test_k_up_from_one_splits_it():
-    found, life = live([1.0], [0.0, 2.2])
-    assert found.labels == ("a", "segment-01")
-    assert life.status == {"a": "split", "segment-01": "emerged"}
 
 
 @given(

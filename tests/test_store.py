@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from kmstream.errors import ChecksumMismatchError, LockHeldError, ModelNotFoundError, OutputError
-from kmstream.store import Store, rename_label
+from kmstream.store import Store, rename_labels
 
 FILES = (
     "MODEL_CARD.md",
@@ -201,9 +201,9 @@ def test_lock_tells_where_it_cannot_write(tmp_path):
 # --- names -----------------------------------------------------------------------------------------------------------
 
 
-def test_rename_label_renames_everywhere_in_a_version(store):
+def test_rename_labels_renames_everywhere_in_a_version(store):
     version = store.load()
-    renamed = rename_label(version, "segment-02", "vip")
+    renamed = rename_labels(version, {"segment-02": "vip"})
     assert "vip" in renamed.model.labels
     assert {line["cluster_label"] for line in renamed.labels} == set(renamed.model.labels)
     assert set(renamed.sample.column("cluster_label").to_pylist()) == set(renamed.model.labels)

@@ -87,7 +87,15 @@ def test_diff_versions_sets_segments_side_by_side_in_original_units(two):
     assert new["share_from"] is None
     assert new["centroid_to"]["x"] == pytest.approx(25.0, abs=0.5)
     assert found["migration"]["labels_to"] == list(Store(two.output.path).load().model.labels)
-    assert diff_versions(two, "v000002", "v000001")["migration"] is None
+    back = diff_versions(two, "v000002", "v000001")["migration"]  # counted from the assignments of both
+    pairs = {
+        (old, new): n
+        for old, row in zip(back["labels_from"], back["rows"], strict=True)
+        for new, n in zip(back["labels_to"], row, strict=True)
+        if n
+    }
+    assert set(pairs) == {("segment-01", "segment-01"), ("segment-02", "segment-02"), ("segment-03", "segment-03")}
+    assert sum(pairs.values()) == 800  # of the files that both have assigned
 
 
 def test_rollback_and_promote_move_current_and_are_remembered(two):
@@ -183,8 +191,9 @@ def test_rename_segment_is_used_by_scores_and_refits(config_here, published, sto
     files(published / "data", {"m3.parquet": blobs(400, seed=3)})
     result = score(config_here)
     assert {line["cluster_label"] for line in result.labels} == {"segment-01", "vip", "segment-03"}
-    written = pq.read_table(store.assignments("v000001") / "m3.parquet").column("cluster_label").to_pylist()
-    assert set(written) == {"segment-01", "segment-02", "segment-03"}  # as in all other files of this version
+    for file in ("m1", "m2", "m3"):  # after a run, all assignments of the version say the new name
+        written = pq.read_table(store.assignments("v000001") / f"{file}.parquet").column("cluster_label").to_pylist()
+        assert set(written) == {"segment-01", "vip", "segment-03"}
     refit = refresh(config_here)
     assert {line["cluster_label"]: line["event"] for line in refit.labels} == {
         "segment-01": "kept",

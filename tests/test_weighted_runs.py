@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from kmstream.clustering import ClusterModel
 from kmstream.errors import ConfigError, TooFewRowsError
-from kmstream.labels import adjusted_rand_index, classify_life_cycle
+from kmstream.life_cycle import classify_life_cycle
 from kmstream.pipeline import refresh, score
+from kmstream.quality import adjusted_rand_index
 from kmstream.store import Store
 
 FEATURES = {

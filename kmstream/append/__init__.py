@@ -6,11 +6,14 @@
             output.write(table)             # the next rows, any number of them
             output.add(encoded_group)       # or the next row group, encoded elsewhere by `encode_row_group`
 
+    footer = cut_columns(read_footer(target), schema.names)     # without them, to append them with other values
+
 Read in this order: `writer` (what happens to a file), `encode` (the new columns of one row group), `footer` (what is
-merged), `thrift` (how it is read and written).
+merged), `thrift` (how it is read and written), `cut` (how appended columns are taken off again).
 """
 
 from kmstream.append.copying import write_bytes
+from kmstream.append.cut import cut_columns
 from kmstream.append.encode import EncodedGroup, encode_row_group
 from kmstream.append.footer import Footer, read_footer
 from kmstream.append.schemas import ARROW_SCHEMA, FOREIGN_SCHEMAS
@@ -23,6 +26,7 @@ __all__ = [
     "EncodedGroup",
     "Footer",
     "append_columns",
+    "cut_columns",
     "encode_row_group",
     "read_footer",
     "write_bytes",

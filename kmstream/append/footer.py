@@ -77,7 +77,7 @@ class Footer:
         """Names of the top-level columns."""
         names, at = [], 1
         for _ in range(read_int(self.elements[0], NUM_CHILDREN, 0)):
-            end = _subtree_end(self.elements, at)
+            end = subtree_end(self.elements, at)
             names.append(thrift.decode_binary(get_field(self.elements[at], NAME)).decode(errors="replace"))
             at = end
         if at != len(self.elements):
@@ -203,7 +203,7 @@ def open_structs(struct: Struct, number: int) -> Iterator[Struct]:
         yield item
 
 
-def _subtree_end(elements: list[Struct], at: int) -> int:
+def subtree_end(elements: list[Struct], at: int) -> int:
     """Give the position after an element and all below it."""
     open_children = 1
     while open_children:

@@ -81,11 +81,11 @@ def extend_footer(
     root = thrift.replace_field(root, NUM_CHILDREN, I32, thrift.encode_int(children))
     row_groups = [_extend_row_group(*pair) for pair in zip(footer.row_groups, groups, strict=True)]
     fields = footer.fields
-    fields = _replace_list(fields, SCHEMA, [root, *footer.elements[1:], *columns.elements])
-    fields = _replace_list(fields, ROW_GROUPS, row_groups)
-    fields = _replace_list(fields, KEY_VALUES, _extend_key_values(footer, columns, metadata))
+    fields = replace_list(fields, SCHEMA, [root, *footer.elements[1:], *columns.elements])
+    fields = replace_list(fields, ROW_GROUPS, row_groups)
+    fields = replace_list(fields, KEY_VALUES, _extend_key_values(footer, columns, metadata))
     if COLUMN_ORDERS in fields:
-        fields = _replace_list(fields, COLUMN_ORDERS, [*open_structs(fields, COLUMN_ORDERS), *columns.orders])
+        fields = replace_list(fields, COLUMN_ORDERS, [*open_structs(fields, COLUMN_ORDERS), *columns.orders])
     return thrift.write_struct(fields)
 
 
@@ -110,5 +110,6 @@ def _extend_key_values(footer: Footer, columns: NewColumns, metadata: Mapping[st
     return kept + new
 
 
-def _replace_list(fields: Struct, number: int, structs: Sequence[Struct]) -> Struct:
+def replace_list(fields: Struct, number: int, structs: Sequence[Struct]) -> Struct:
+    """Give a struct with another list of structs in one of its fields."""
     return thrift.replace_field(fields, number, LIST, List(STRUCT, list(structs)))

@@ -36,7 +36,8 @@ def extend_schemas(
     pairs : mapping of bytes to bytes
         The key-value metadata of a file.
     fields : sequence of pyarrow.Field
-        The new columns. Where they have a type without a name in SPARK_TYPES, Spark's and Avro's JSON stay as they are.
+        The new columns; what a schema says of columns of these names is replaced. Where they have a type without a name
+        in SPARK_TYPES, Spark's and Avro's JSON stay as they are.
     metadata : mapping of bytes to bytes
         Further key-value pairs, which the Arrow schema names too.
     """
@@ -67,7 +68,9 @@ def read_arrow_schema(value: bytes) -> pa.Schema:
 
 def _extend_arrow(value: bytes, fields: Sequence[pa.Field], metadata: Mapping[bytes, bytes]) -> bytes:
     schema = read_arrow_schema(value)
-    schema = pa.schema([*schema, *fields], metadata={**(schema.metadata or {}), **metadata})
+    names = {field.name for field in fields}
+    kept = [field for field in schema if field.name not in names]
+    schema = pa.schema([*kept, *fields], metadata={**(schema.metadata or {}), **metadata})
     return base64.b64encode(memoryview(schema.serialize()))
 
 
@@ -79,5 +82,7 @@ def _extend_json(value: bytes, entries: Sequence[Mapping[str, object]]) -> bytes
         return value
     if not isinstance(schema, dict) or not isinstance(schema.get("fields"), list):
         return value
-    schema["fields"] += entries
+    names = {entry["name"] for entry in entries}
+    kept = [entry for entry in schema["fields"] if not isinstance(entry, dict) or entry.get("name") not in names]
+    schema["fields"] = [*kept, *entries]
     return json.dumps(schema, separators=(",", ":"), ensure_ascii=False).encode()

@@ -9,6 +9,7 @@ Apache Thrift, Thrift compact protocol encoding (doc/specs/thrift-compact-protoc
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TypeAlias
 
 from kmstream.errors import CorruptFileError
@@ -97,6 +98,22 @@ def extend_list(data: bytes, items: list[bytes]) -> bytes:
     """Add elements to the end of a list without opening it; they must be of its type."""
     size, kind, start = _read_list_header(data, 0)
     return b"".join((_list_header(size + len(items), kind), data[start:], *items))
+
+
+def split_list(data: bytes, size: int) -> tuple[bytes, list[bytes]]:
+    r"""Cut a list after its first elements without opening them: give the list of these, and each of the others.
+
+    Examples
+    --------
+    >>> split_list(bytes([0x35, 0x02, 0x04, 0x06]), 2)
+    (b'%\x02\x04', [b'\x06'])
+    """
+    total, kind, start = _read_list_header(data, 0)
+    ends = [start]
+    for _ in range(total):
+        ends.append(_skip(data, ends[-1], kind, 0))
+    kept = _list_header(size, kind) + data[start : ends[size]]
+    return kept, [data[begin:end] for begin, end in pairwise(ends[size:])]
 
 
 def count_list(data: bytes) -> int:

@@ -15,8 +15,7 @@ from kmstream.config import ModelConfig
 from kmstream.engine import map_in_order
 from kmstream.errors import ConfigError, TooFewRowsError
 from kmstream.features import Scaling, clip, encode
-from kmstream.labels import adjusted_rand_index
-from kmstream.quality import index_rows, normalized_mutual_information, sample_silhouettes
+from kmstream.quality import adjusted_rand_index, index_rows, normalized_mutual_information, sample_silhouettes
 from kmstream.results import Candidate
 from kmstream.run import HasRows, Run
 from kmstream.scan import Scan

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from kmstream.cli.options import Options, takes_options
+from kmstream.report.wording import count
 
 models_app = typer.Typer(help="Look at model versions, promote one, or roll back.", no_args_is_help=True)
 labels_app = typer.Typer(help="Look at the names of segments, or change one.", no_args_is_help=True)
@@ -106,8 +107,36 @@ def rename_label(
     from kmstream.versions import rename_segment
 
     done = rename_segment(options.load_config(), old, new, reason=reason)
-    text = f"{old} is called {new} from now on, in reports too. Assignments say so from the next refresh on."
+    text = (
+        f"{old} is called {new} from now on, in reports too. Assignments say so after the next run, or at once by "
+        f"{options.command('labels apply')}"
+    )
     options.answer(done, lambda console: console.print(text, markup=False, soft_wrap=True))
+
+
+@labels_app.command("apply")
+@takes_options
+def apply_labels(options: Options) -> None:
+    """Make the assignments of the current version say the names that segments were given since."""
+    from kmstream.versions import apply_renames
+
+    done = apply_renames(options.load_config())
+    text = f"{count(done['files'], 'assignment file')} of {done['version']} got new names"
+    text = text if done["files"] else f"the assignments of {done['version']} say the names of today already"
+    options.answer(done, lambda console: console.print(text, markup=False, soft_wrap=True))
+
+
+@labels_app.command("suggest")
+@takes_options
+def suggest_segment_names(options: Options) -> None:
+    """Propose a name for each segment from what sets it apart; nothing is renamed."""
+    from kmstream.cli.show_models import show_suggestions
+    from kmstream.versions import suggest_labels
+
+    config = options.load_config()
+    found = suggest_labels(config)
+    content = {"name": config.name, "suggestions": found}
+    options.answer(content, lambda console: show_suggestions(console, found, options), asked=True)
 
 
 @labels_app.command("freeze")

@@ -65,11 +65,11 @@ class Options:
 
         return load_config(self.config_path, self.overrides)
 
-    def command(self, text: str) -> str:
-        """Write a command that people can run next, with the same configuration."""
+    def command(self, text: str, *names: str) -> str:
+        """Write a command that people can run next, with the same configuration; names may hold anything."""
         config = () if self.config_path == DEFAULT_CONFIG else ("-c", str(self.config_path))
         overrides = (part for override in self.overrides for part in ("--set", override))
-        return shlex.join(["kmstream", *text.split(), *config, *overrides])
+        return shlex.join(["kmstream", *text.split(), *names, *config, *overrides])
 
     def answer(self, content: Mapping[str, Any], show: "Callable[[Console], None]", *, asked: bool = False) -> None:
         """Print a result on stdout: one JSON object, or what people read.

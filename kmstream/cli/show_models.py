@@ -10,7 +10,7 @@ from kmstream.cli.show_runs import by_size
 from kmstream.cli.tables import print_line, print_sentence, print_table
 from kmstream.report.wording import count, moment, number, percent
 
-MAX_FEATURES = 4  # columns of a centroid that fit beside a segment's size
+MAX_SIZES = 5  # of the versions before that fit into a table
 
 
 def show_versions(console: Console, versions: Sequence[Mapping[str, Any]], options: Options) -> None:
@@ -132,26 +132,51 @@ def show_diff(console: Console, diff: Mapping[str, Any]) -> None:
 
 
 def show_labels(console: Console, labels: Sequence[Mapping[str, Any]]) -> None:
-    """Print every segment name, with the centroid in original units."""
-    features = next((list(one["centroid"]) for one in labels if one["centroid"]), [])
-    shown = features[:MAX_FEATURES]
+    """Print every segment name: its life, its size in the last versions, and what it is."""
     print_table(
         console,
-        ("segment", ">rows", ">share", "since", *(f">{name}" for name in shown)),
+        ("segment", ">rows", ">share", "since", "shares before, %"),
         [
             (
                 one["cluster_label"],
                 number(one["rows"]),
                 percent(one["share"]),
                 one["born"] if one["status"] == "current" else f"{one['born']} to {one['retired']}",
-                *(number(one["centroid"].get(name)) for name in shown),
+                _tell_sizes(one),
             )
             for one in by_size(labels)
         ],
     )
-    if len(features) > len(shown):
-        print_line(console)
-        print_line(console, f"and {count(len(features) - len(shown), 'more feature')}, with --json")
+    _print_descriptions(console, by_size(labels))
+
+
+def show_suggestions(console: Console, suggestions: Sequence[Mapping[str, Any]], options: Options) -> None:
+    """Print a proposal for each name, and the command that takes one."""
+    largest_first = sorted(suggestions, key=lambda one: -one["share"])
+    print_table(
+        console,
+        ("segment", ">share", "suggestion"),
+        [(one["cluster_label"], percent(one["share"]), one["suggestion"]) for one in largest_first],
+    )
+    _print_descriptions(console, largest_first)
+    print_line(console)
+    first = largest_first[0]
+    command = options.command("labels rename", first["cluster_label"], first["suggestion"])
+    print_line(console, f"To take one: {command}")
+
+
+def _print_descriptions(console: Console, labels: Sequence[Mapping[str, Any]]) -> None:
+    """Print a sentence for each name: what sets the segment apart."""
+    print_line(console)
+    for one in labels:
+        print_sentence(console, f"{one['cluster_label']}: {one['description'] or 'no description'}", indent=2)
+
+
+def _tell_sizes(label: Mapping[str, Any]) -> str:
+    """Write the shares of a segment in the last versions, oldest first, without that of today."""
+    sizes = label["size_history"][:-1] if label["status"] == "current" else label["size_history"]
+    shown = " ".join(f"{100 * one['share']:.1f}" for one in sizes[-MAX_SIZES:])
+    return f"\u2026 {shown}" if len(sizes) > MAX_SIZES else shown
 
 
 def show_move(console: Console, done: Mapping[str, Any]) -> None:

@@ -23,7 +23,7 @@ from fsspec.utils import glob_translate
 
 from kmstream.config import Config, FeaturesConfig
 from kmstream.dataset.read import first_line, make_fingerprint, open_parquet
-from kmstream.dataset.schema import check_schema, check_weight_columns, hive_values
+from kmstream.dataset.schema import check_schema, check_weight_columns, find_key_type, hive_values
 from kmstream.errors import CorruptFileError, DatasetNotFoundError
 from kmstream.weights import parse_time
 
@@ -179,11 +179,8 @@ def open_dataset(
         )
         raise error
 
-    carried = None if config.output.columns == "all" else config.output.columns
-    time = config.dataset.time if config.model.half_life else ""
-
     def look(path: str) -> Partition:
-        return _read_footer(filesystem, path, chosen[path], features, carried, time)
+        return _read_footer(filesystem, path, chosen[path], features, config)
 
     with ThreadPoolExecutor(_FOOTER_THREADS) as pool:
         partitions = tuple(pool.map(look, sorted(chosen)))
@@ -261,8 +258,7 @@ def _read_footer(
     path: str,
     info: pyarrow.fs.FileInfo,
     features: FeaturesConfig,
-    carried: Sequence[str] | None,
-    time: str,
+    config: Config,
 ) -> Partition:
     try:
         with open_parquet(filesystem, info.path) as file:
@@ -275,8 +271,11 @@ def _read_footer(
         error.add_note("Write the file again, or move it out of dataset.path.")
         raise error from cause
     hive = hive_values(path, schema.names)
-    check_schema(schema, hive, features, carried, path)
+    time = config.dataset.time if config.model.half_life else ""
+    check_schema(schema, hive, features, None if config.output.columns == "all" else config.output.columns, path)
     check_weight_columns(schema, hive, features.weight, time, path)
+    if config.dataset.key:
+        find_key_type(schema, config.dataset.key, path)
     names = set(features.columns)
     decoded = on_disk = 0
     largest: dict[str, int] = {}  # column chunk, uncompressed

@@ -118,6 +118,54 @@ def check_weight_columns(schema: pa.Schema, hive: Mapping[str, str], weight: str
             raise _mismatch(f"column {name!r} of {key} has type {kind}; expected {expected}", path, cure)
 
 
+def find_key_type(schema: pa.Schema, key: str, path: str) -> pa.DataType:
+    """Give the plain type of the column that tells entities apart: that of the values of a dictionary or extension.
+
+    Raises
+    ------
+    SchemaMismatchError
+        If it is not there once, or of a type whose values can't be told apart for sure.
+    """
+    cure = "Name a column as dataset.key that every file has, in one type, with one value for each entity."
+    fields = [field for field in schema if field.name == key]
+    if len(fields) != 1:
+        there = f"is there {len(fields)} times; expected once" if fields else "is missing"
+        raise _mismatch(f"key column {key!r} {there}", path, cure)
+    kind = plain_key_type(fields[0].type)
+    if kind is None:
+        expected = "whole numbers, text, bytes, dates, timestamps or decimals"
+        raise _mismatch(f"key column {key!r} has type {fields[0].type}; expected {expected}", path, cure)
+    return kind
+
+
+def plain_key_type(kind: pa.DataType) -> pa.DataType | None:
+    """Give a key's type without its encoding; None if it can't be a key.
+
+    Examples
+    --------
+    >>> plain_key_type(pa.dictionary(pa.int32(), pa.string())), plain_key_type(pa.float64())
+    (DataType(string), None)
+    """
+    types = pa.types
+    if types.is_dictionary(kind):
+        return plain_key_type(kind.value_type)
+    if types.is_string_view(kind) or types.is_binary_view(kind):
+        return pa.string() if types.is_string_view(kind) else pa.binary()
+    tests = (types.is_integer, types.is_date, types.is_timestamp, types.is_decimal, types.is_null)
+    stored = sortable_type(kind)
+    sortable = stored in {pa.large_string(), pa.large_binary()} or any(test(stored) for test in tests)
+    return kind if sortable else None
+
+
+def sortable_type(kind: pa.DataType) -> pa.DataType:
+    """Give the type in which keys are sorted: text and bytes of any total length."""
+    if isinstance(kind, pa.BaseExtensionType):
+        return sortable_type(kind.storage_type)
+    if pa.types.is_binary(kind) or pa.types.is_fixed_size_binary(kind):
+        return pa.large_binary()
+    return pa.large_string() if pa.types.is_string(kind) else kind
+
+
 def _mismatch(
     text: str, path: str, cure: str = "Mend the file or move it out of dataset.path, or change [features]."
 ) -> SchemaMismatchError:

@@ -17,6 +17,7 @@ COMMENTS = {
     "name": "a-z, 0-9 and -; used in events, artifact keys and lock names",
     "dataset.path": "file, directory, glob, or URI (s3://, gs://, abfs://, file://); relative to this file",
     "dataset.time": "column, or hive key such as month or year/month, that tells how old a row is",
+    "dataset.key": "column that tells entities apart, such as customer_id: which of them moved is told then",
     "features.numeric": "columns that are clustered",
     "features.categorical": "one-hot; categories frozen at the baseline; unseen ones counted, encoded as zeros",
     "features.log1p": "numeric ones whose logarithm is clustered: many small values, a few very large ones",

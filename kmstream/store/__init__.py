@@ -6,6 +6,6 @@ What happened to a version later (published, held, promoted, a segment renamed) 
 """
 
 from kmstream.store.store import Store
-from kmstream.store.version import ModelVersion, rename_label
+from kmstream.store.version import ModelVersion, rename_labels
 
-__all__ = ["ModelVersion", "Store", "rename_label"]
+__all__ = ["ModelVersion", "Store", "rename_labels"]

@@ -27,7 +27,8 @@ from kmstream.store.version import (
     ModelVersion,
     check_version,
     read_version,
-    rename_label,
+    rename_labels,
+    rename_lines,
     sha256_of,
     to_json_text,
     write_version,
@@ -247,15 +248,33 @@ class Store:
             error.add_note(f"in {self.models}")
             raise error
         check_version(folder)
-        return self._apply_renames(read_version(folder))
+        found = read_version(folder)
+        called = self.renamed_since(found.created)
+        return rename_labels(found, called) if called else found
 
-    def _apply_renames(self, found: ModelVersion) -> ModelVersion:
-        """Call segments what people call them now; no file of the version changes."""
-        made = datetime.fromisoformat(found.created)
+    def renamed_since(self, created: str) -> dict[str, str]:
+        """Give what people call segments now, by the name that each had at a time; no file of a version changes.
+
+        Parameters
+        ----------
+        created : str
+            ISO 8601.
+        """
+        called: dict[str, str] = {}
+        made = datetime.fromisoformat(created)
         for line in self.history():
             if line["event"] == "renamed" and datetime.fromisoformat(line["time"]) > made:
-                found = rename_label(found, line["old"], line["new"])
-        return found
+                known = {name: line["new"] if now == line["old"] else now for name, now in called.items()}
+                called = known if line["old"] in called.values() else known | {line["old"]: line["new"]}
+        return called
+
+    def list_segments(self, version: str) -> tuple[dict[str, Any], ...]:
+        """Give the registry's line of each segment of a version, by the names of today."""
+        return rename_lines(self.read_json(version, "labels.json")["labels"], self.renamed_since(self.created(version)))
+
+    def created(self, version: str) -> str:
+        """Tell when a version was made: ISO 8601."""
+        return str(self.read_json(version, "model.json")["created"])
 
     def read_json(self, version: str, name: str) -> dict[str, Any]:
         """Read one JSON file of a version."""
@@ -306,13 +325,16 @@ class Store:
         return frozen
 
     def status(self, version: str) -> str:
-        """Tell what became of a version: published, held, promoted or rolled-back."""
-        events = [
-            line["event"]
-            for line in self.history()
-            if line.get("version") == version and line["event"] in {"published", "held", "promoted", "rolled-back"}
-        ]
-        return events[-1] if events else "unknown"
+        """Tell what became of a version: published, held, promoted, or rolled-back to the one before it."""
+        found = "unknown"
+        for line in self.history():
+            if line["event"] in {"published", "held", "promoted"} and line["version"] == version:
+                found = line["event"]
+            elif line["event"] == "rolled-back" and line.get("previous") == version:
+                found = "rolled-back"
+            elif line["event"] == "rolled-back" and line["version"] == version and found == "rolled-back":
+                found = "promoted"
+        return found
 
 
 def _parse_line(line: str) -> dict[str, Any] | None:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -49,10 +49,9 @@ class ModelVersion:
     gate : tuple of Check
     quality : mapping
         Indices of the segmentation; silhouettes by cluster_id.
-    published_labels : tuple of str
-        The names the version was made with; its assignments keep them when a person renames a segment.
     labels : tuple of dict
-        Per segment: cluster_id, cluster_label, event, born (version), matched_distance.
+        Per segment: cluster_id, cluster_label, event, born (version), rows, share, description, and what speaks for
+        its name: matched_distance, matched_margin, overlap, label_by_overlap.
     """
 
     name: str
@@ -71,24 +70,29 @@ class ModelVersion:
     gate: tuple[Check, ...]
     quality: Mapping[str, Any]
     labels: tuple[Mapping[str, Any], ...]
-    published_labels: tuple[str, ...]
 
 
-def rename_label(found: ModelVersion, old: str, new: str) -> ModelVersion:
-    """Give a version whose segment (or retired name) `old` is called `new`."""
-
-    def renamed(label: str) -> str:
-        return new if label == old else label
-
+def rename_labels(found: ModelVersion, called: Mapping[str, str]) -> ModelVersion:
+    """Give a version whose segments and retired names are called what `called` says; others stay."""
     index = found.sample.schema.get_field_index("cluster_label")
-    column = pa.array([renamed(label) for label in found.sample.column(index).to_pylist()], pa.string())
+    column = [called.get(label, label) for label in found.sample.column(index).to_pylist()]
     return replace(
         found,
-        model=replace(found.model, labels=tuple(map(renamed, found.model.labels))),
-        retired=tuple({**line, "cluster_label": renamed(line["cluster_label"])} for line in found.retired),
-        labels=tuple({**line, "cluster_label": renamed(line["cluster_label"])} for line in found.labels),
-        sample=found.sample.set_column(index, "cluster_label", column),
+        model=replace(found.model, labels=tuple(called.get(label, label) for label in found.model.labels)),
+        retired=rename_lines(found.retired, called),
+        labels=rename_lines(found.labels, called),
+        sample=found.sample.set_column(index, "cluster_label", pa.array(column, pa.string())),
     )
+
+
+def rename_lines(lines: Iterable[Mapping[str, Any]], called: Mapping[str, str]) -> tuple[dict[str, Any], ...]:
+    """Give lines of a registry with the names that `called` says."""
+
+    def renamed(label: str | None) -> str | None:
+        return None if label is None else called.get(label, label)
+
+    keys = ("cluster_label", "label_by_overlap")
+    return tuple({**line, **{key: renamed(line[key]) for key in keys if key in line}} for line in lines)
 
 
 def write_version(folder: Path, version: ModelVersion) -> None:
@@ -188,7 +192,6 @@ def read_version(folder: Path) -> ModelVersion:
         gate=tuple(Check(**check) for check in content["gate"]),
         quality=content["quality"],
         labels=tuple(registry["labels"]),
-        published_labels=model.labels,
     )
 
 

@@ -1,0 +1,64 @@
+"""Rows that went from one segment to another between two versions, from what the versions left behind."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from kmstream.assignments import read_manifest
+from kmstream.store import ModelVersion, Store
+
+_BLOCK_ROWS = 1 << 20
+
+
+def read_migration(store: Store, version: str) -> dict[str, Any] | None:
+    """Read the table of rows by old and new name that a version was compared by, by the names of today."""
+    table = store.read_json(version, "drift.json")["migration"]
+    if table is None:
+        return None
+    called = store.renamed_since(store.created(version))
+    names = {key: [called.get(label, label) for label in table[key]] for key in ("labels_from", "labels_to")}
+    return names | {"rows": table["rows"]}
+
+
+def count_common_rows(store: Store, one: ModelVersion, other: ModelVersion) -> dict[str, Any] | None:
+    """Count rows by their segment in the assignments of two versions.
+
+    Only partitions count that both have assigned, and that were the same then.
+
+    Returns
+    -------
+    dict or None
+        Like "migration" of drift.json; None where there is no such partition.
+    """
+    folders = [store.assignments(version.version) for version in (one, other)]
+    mine, theirs = (read_manifest(folder) for folder in folders)
+    common = [path for path, entry in mine.items() if path in theirs and theirs[path].fingerprint == entry.fingerprint]
+    if not common:
+        return None
+    shape = len(one.model.labels), len(other.model.labels)
+    cells = np.zeros(shape[0] * shape[1], np.int64)
+    for path in common:
+        pairs = zip(*(_read_ids(folder / path) for folder in folders), strict=True)
+        for before, after in pairs:
+            both = (before >= 0) & (after >= 0)
+            cells += np.bincount(before[both] * shape[1] + after[both], minlength=cells.size)
+    names = {"labels_from": list(one.model.labels), "labels_to": list(other.model.labels)}
+    return names | {"rows": cells.reshape(shape).tolist()}
+
+
+def _read_ids(path: Path) -> Iterator[NDArray[np.int64]]:
+    """Read cluster_id in blocks of the same size whatever the row groups; -1 where a row has none."""
+    waiting, n_rows = [np.empty(0, np.int64)], 0
+    with pq.ParquetFile(path, pre_buffer=False) as file:
+        for batch in file.iter_batches(_BLOCK_ROWS, columns=["cluster_id"]):
+            waiting.append(batch.column(0).fill_null(-1).to_numpy().astype(np.int64))
+            n_rows += len(waiting[-1])
+            if n_rows >= _BLOCK_ROWS:
+                ids = np.concatenate(waiting)
+                yield ids[:_BLOCK_ROWS]
+                waiting, n_rows = [ids[_BLOCK_ROWS:]], n_rows - _BLOCK_ROWS
+    yield np.concatenate(waiting)

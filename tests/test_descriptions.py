@@ -1,0 +1,309 @@
+"""Segments in words: what is told of each, and the names proposed."""
+
+import builders  # noqa: F401  (registers the hypothesis profile)
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from kmstream.config import FeaturesConfig
+from kmstream.descriptions import MAX_CHARACTERS, Profile, describe_segments, profile_segments, suggest_names
+from kmstream.features import Scaling
+from kmstream.summary import ClusterSummary
+
+
+def profile(names, average, sd, means, *, n_numeric=None, shares=None):
+    """A profile whose z are (mean - average) / sd, as they are without log1p."""
+    means, average = np.array(means, dtype=float), np.array(average, dtype=float)
+    n_numeric = sum("=" not in name for name in names) if n_numeric is None else n_numeric
+    shares = np.full(len(means), 1 / len(means)) if shares is None else np.array(shares)
+    return Profile(tuple(names), n_numeric, means, average, (means - average) / np.array(sd, dtype=float), shares)
+
+
+def one(mean, average, sd, *, name="x", others=()):
+    """What is said of a segment in one feature."""
+    return describe_segments(profile([name], [average], [sd], [[mean], *([other] for other in others or [average])]))[0]
+
+
+CUSTOMERS = profile(
+    ["recency_days", "frequency", "monetary"],
+    [92.0, 2.2, 612.0],
+    [100.0, 3.0, 850.0],
+    [[12.0, 6.5, 1905.0], [240.0, 1.1, 205.0], [85.0, 2.1, 600.0], [30.0, 20.0, 9180.0]],
+)
+FLIGHTS = profile(
+    ["dep_delay", "arr_delay", "distance", "hour"],
+    [12.4, 6.8, 1045.0, 13.1],
+    [40.0, 44.0, 735.0, 4.7],
+    [[206.0, 206.0, 990.0, 15.0], [75.0, 77.0, 900.0, 15.5], [1.0, -8.0, 2500.0, 11.5], [-1.0, -9.0, 690.0, 8.6]],
+)
+SHOPS = profile(
+    ["basket", "channel=phone", "channel=store", "channel=web", "payment=credit card", "payment=invoice"],
+    [40.0, 0.2, 0.5, 0.3, 0.7, 0.3],
+    [20.0, 0.4, 0.5, 0.46, 0.46, 0.46],
+    [
+        [40.0, 0.02, 0.0, 0.98, 0.72, 0.28],
+        [41.0, 0.2, 0.8, 0.0, 0.68, 0.32],
+        [39.0, 0.45, 0.3, 0.25, 0.02, 0.98],
+        [40.0, 0.0, 0.6, 0.4, 1.0, 0.0],
+    ],
+)
+
+
+def test_customers_are_described_in_their_units():
+    assert describe_segments(CUSTOMERS) == (
+        "monetary 3.1 times the average (1,905 against 612), frequency 3 times (6.5 against 2.2), "
+        "recency_days an eighth of it",
+        "recency_days 2.6 times the average (240 against 92), monetary a third of it (205 against 612), "
+        "frequency half of it",
+        "close to the average in everything",
+        "monetary 15 times the average (9,180 against 612), frequency 9.1 times (20 against 2.2), "
+        "recency_days a third of it",
+    )
+
+
+def test_customers_get_names_that_tell_them_apart():
+    assert suggest_names(CUSTOMERS) == (
+        "very-high-monetary-high-frequency",
+        "high-recency_days",
+        "average",
+        "very-high-monetary-very-high-frequency",
+    )
+
+
+def test_flights_early_or_late_have_no_ratio_of_delays():
+    assert describe_segments(FLIGHTS) == (
+        "dep_delay far above the average (206 against 12.4), arr_delay far above it (206 against 6.8), "
+        "hour a little above it",
+        "arr_delay far above the average (77 against 6.8), dep_delay far above it (75 against 12.4), "
+        "hour a little above it",
+        "distance 2.4 times the average (2,500 against 1,045), hour a little below it (11.5 against 13.1)",
+        "hour below the average (8.6 against 13.1), distance two thirds of it (690 against 1,045), "
+        "arr_delay a little below it",
+    )
+
+
+def test_of_two_delayed_segments_the_less_delayed_is_told_by_its_rank():
+    assert suggest_names(FLIGHTS) == (
+        "very-high-dep_delay",
+        "second-highest-arr_delay",
+        "very-high-distance",
+        "low-hour",
+    )
+
+
+def test_categories_are_described_by_what_is_frequent():
+    assert describe_segments(SHOPS) == (
+        "almost only channel=web (98 % against 30 % overall)",
+        "mostly channel=store (80 % against 50 % overall)",
+        "almost only payment=invoice (98 % against 30 % overall), more often channel=phone (45 % against 20 % overall)",
+        "only payment=credit card (100 % against 70 % overall), never channel=phone (0 % against 20 % overall)",
+    )
+
+
+def test_categories_name_segments_with_hyphens_for_blanks():
+    assert suggest_names(SHOPS) == ("channel-web", "channel-store", "payment-invoice", "payment-credit-card")
+    more = profile(["c=a", "c=b"], [0.2, 0.8], [0.4, 10.0], [[0.4, 0.6], [0.19, 0.81]])
+    assert suggest_names(more) == ("more-c-a", "average")
+    rare = profile(["c=a", "c=b"], [0.5, 0.5], [0.5, 1.0], [[0.02, 0.6], [0.3, 0.6]])
+    assert suggest_names(rare) == ("rarely-c-a", "less-c-a")
+
+
+@pytest.mark.parametrize(
+    ("mean", "average", "sd", "text"),
+    [
+        (300.0, 100.0, 100.0, "x 3 times the average (300 against 100)"),
+        (149.0, 100.0, 100.0, "x a little above the average (149 against 100)"),
+        (1234.0, 10.0, 100.0, "x over 100 times the average (1,234 against 10)"),
+        (65.0, 100.0, 60.0, "x two thirds of the average (65 against 100)"),
+        (50.0, 100.0, 100.0, "x half of the average (50 against 100)"),
+        (10.0, 100.0, 100.0, "x a tenth of the average (10 against 100)"),
+        (1.0, 100.0, 100.0, "x under a tenth of the average (1 against 100)"),
+        (0.0, 100.0, 100.0, "x below the average (0 against 100)"),
+        (20.0, 12.0, 5.0, "x far above the average (20 against 12)"),  # a spread too narrow for ratios
+        (-3.0, 2.0, 10.0, "x a little below the average (-3 against 2)"),
+        (5.0, -2.0, 7.0, "x above the average (5 against -2)"),
+        (1e-17, 1.0, 1.0, "x under a tenth of the average (0 against 1)"),
+        (2011.2, 2010.9, 0.5, "x a little above the average (2,011.2 against 2,010.9)"),
+        (999.6, 1009.6, 20.0, "x a little below the average (1,000 against 1,010)"),
+        (3e300, 1e300, 1e300, "x 3 times the average (3.00e+300 against 1.00e+300)"),
+        (2e-9, 1e-9, 1e-9, "x 2 times the average (2e-09 against 1e-09)"),
+        (1.2, 1.0, 1.0, "close to the average in everything"),
+    ],
+)
+def test_the_words_follow_the_distance_and_the_size(mean, average, sd, text):
+    assert one(mean, average, sd) == text
+
+
+def test_a_negative_mean_of_any_segment_rules_out_ratios():
+    assert one(300.0, 100.0, 100.0, others=[-5.0]) == "x far above the average (300 against 100)"
+    assert one(300.0, 100.0, 100.0, others=[0.0]) == "x 3 times the average (300 against 100)"
+
+
+def test_the_first_feature_is_told_whatever_its_length():
+    told = one(300.0, 100.0, 100.0, name="x" * 200)
+    assert told == f"{'x' * 200} 3 times the average (300 against 100)"
+
+
+def test_a_name_with_line_ends_stays_on_one_line():
+    found = profile(["annual\n income (k$)"], [10.0], [1.0], [[12.0], [8.0]])
+    assert describe_segments(found)[0] == "annual income (k$) far above the average (12 against 10)"
+    assert suggest_names(found) == ("very-high-annual-income-(k$)", "very-low-annual-income-(k$)")
+
+
+def test_the_smallest_and_the_largest_shares_are_not_rounded_away():
+    found = profile(["c=a", "c=b"], [0.5, 0.0001], [0.5, 0.01], [[0.9999, 0.02], [0.0001, 0.0]])
+    assert describe_segments(found) == (
+        "c=b".join(["more often ", " (2 % against under 0.1 % overall), almost only c=a"])
+        + " (over 99.9 % against 50 % overall)",
+        "hardly ever c=a (under 0.1 % against 50 % overall)",
+    )
+
+
+def test_one_segment_is_all_rows_and_an_empty_one_has_none():
+    alone = profile(["x"], [1.0], [1.0], [[1.0]])
+    assert (describe_segments(alone), suggest_names(alone)) == (("all rows",), ("all-rows",))
+    missing = profile(["x"], [1.0], [1.0], [[1.0], [np.nan], [9.0]], shares=[1.0, 0.0, 0.0])
+    assert describe_segments(missing) == ("all rows", "no rows", "no rows")
+    assert suggest_names(missing) == ("all-rows", "no-rows", "no-rows-2")
+    nothing = profile(["x"], [np.nan], [1.0], [[np.nan], [np.nan]], shares=[0.0, 0.0])
+    assert describe_segments(nothing) == ("no rows", "no rows")
+
+
+def test_nan_in_one_feature_leaves_the_others():
+    found = profile(["x", "y"], [np.nan, 1.0], [1.0, 1.0], [[np.nan, 3.0], [1.0, 0.9]])
+    assert describe_segments(found) == ("y 3 times the average (3 against 1)", "close to the average in everything")
+
+
+def test_segments_told_by_the_same_words_take_in_the_next_feature():
+    found = profile(["x", "y"], [0.0, 0.0], [1.0, 1.0], [[1.0, 0.5], [1.2, -0.8], [-0.6, 0.0]])
+    assert suggest_names(found) == ("high-x-fairly-high-y", "high-x-low-y", "fairly-low-x")
+
+
+def test_segments_alike_in_words_are_told_by_rank_and_twins_by_a_number():
+    found = profile(["x"], [0.0], [1.0], [[3.0], [2.0], [5.0], [4.0], [-1.0], [-1.0]])
+    assert suggest_names(found) == (
+        *("third-highest-x", "4th-highest-x", "highest-x", "second-highest-x"),
+        *("lowest-x", "lowest-x-2"),
+    )
+
+
+def test_a_name_used_before_is_passed_over():
+    found = profile(["x", "y"], [0.0, 0.0], [1.0, 1.0], [[2.0, 0.8], [-2.0, -0.4]])
+    used = ["Very-High-x"]
+    assert suggest_names(found, used)[0] == "very-high-x-high-y"
+    used.append("very-high-x-high-y")
+    assert suggest_names(found, used)[0] == "highest-x"
+    used += ["highest-x", "highest-y"]
+    assert suggest_names(found, used) == ("very-high-x-2", "very-low-x")
+
+
+def test_profile_segments_takes_logs_back_and_measures_spread_over_all_rows():
+    features = FeaturesConfig(numeric=("n", "spent"), categorical=("c",), log1p=("spent",))
+    scaling = Scaling(np.array([10.0, 2.0]), np.array([2.0, 0.5]), np.zeros(2), np.zeros((2, 0)), (("a", "b"),))
+    summary = ClusterSummary(
+        np.array([30, 10, 0]),
+        np.array([[-1.0, 0.0, 1.0, 0.0], [3.0, 2.0, 0.0, 1.0], [0.0, 0.0, 0.0, 0.0]]),
+        np.array([[30.0, 0.0, 0.0, 0.0], [10.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]]),
+        np.zeros(3),
+        np.zeros((3, 1)),
+    )
+    found = profile_segments(summary, features, scaling)
+    assert found.names == ("n", "spent", "c=a", "c=b")
+    assert found.n_numeric == 2
+    np.testing.assert_allclose(found.shares, [0.75, 0.25, 0])
+    np.testing.assert_allclose(found.average, [10, np.expm1(2.25), 0.75, 0.25])
+    np.testing.assert_allclose(found.means[:2], [[8, np.expm1(2), 1, 0], [16, np.expm1(3), 0, 1]])
+    np.testing.assert_allclose(found.z[0], [-0.5, -1 / np.sqrt(3), 1 / np.sqrt(3), -1 / np.sqrt(3)])
+
+
+def test_profile_segments_of_a_constant_feature_and_of_no_rows_has_no_differences():
+    features = FeaturesConfig(numeric=("x",))
+    scaling = Scaling(np.zeros(1), np.ones(1), np.zeros(1), np.zeros((1, 0)))
+    constant = ClusterSummary(
+        np.array([2, 1]), np.array([[0.1], [0.1]]), np.zeros((2, 1)), np.zeros(2), np.zeros((2, 1))
+    )
+    assert (
+        describe_segments(profile_segments(constant, features, scaling)) == ("close to the average in everything",) * 2
+    )
+    empty = ClusterSummary.empty(2, 1)
+    assert describe_segments(profile_segments(empty, features, scaling)) == ("no rows", "no rows")
+
+
+COLUMNS = ("x", "long name of a number", "Y", "y", "c=a", "c=b", "c=A", "d=a b", "d=a-b")
+numbers = st.one_of(
+    st.sampled_from([0.0, 1.0, -1.0, 0.5, 1e-300, 1e300, -1e300, np.nan, np.inf]), st.floats(-10, 10), st.floats()
+)
+
+
+@st.composite
+def profiles(draw):
+    n_clusters, columns = draw(st.integers(1, 8)), draw(st.lists(st.sampled_from(COLUMNS), min_size=1, unique=True))
+    columns.sort(key=lambda name: "=" in name)
+    n_numeric, shape = sum("=" not in name for name in columns), (n_clusters, len(columns))
+    means = draw(arrays.arrays(float, shape, elements=numbers))
+    average = draw(arrays.arrays(float, shape[1], elements=numbers))
+    means[:, n_numeric:], average[n_numeric:] = means[:, n_numeric:].clip(0, 1), average[n_numeric:].clip(0, 1)
+    shares = draw(arrays.arrays(float, n_clusters, elements=st.sampled_from([0.0, 0.1, 0.1, 0.3])))
+    return Profile(
+        tuple(columns),
+        n_numeric,
+        means,
+        average,
+        draw(arrays.arrays(float, shape, elements=st.one_of(st.floats(-3, 3), numbers))),
+        shares,
+    )
+
+
+def permuted(found, order):
+    return Profile(found.names, found.n_numeric, found.means[order], found.average, found.z[order], found.shares[order])
+
+
+@given(profiles())
+def test_any_numbers_give_plain_short_text(found):
+    texts = describe_segments(found)
+    assert len(texts) == len(found.shares)
+    for text in texts:
+        assert text.strip() == text
+        assert text.isprintable()
+        assert not {"nan", "inf"} & set(text.replace("(", " ").split())
+        assert len(text) <= MAX_CHARACTERS
+
+
+@given(profiles(), st.data())
+def test_names_are_distinct_and_never_used_before(found, data):
+    free = suggest_names(found)
+    used = data.draw(st.lists(st.sampled_from([*free, free[0].upper(), "vip"])))
+    used += suggest_names(found, used)[:2]
+    names = suggest_names(found, used)
+    folded = {name.casefold() for name in names}
+    assert len(folded) == len(names) == len(found.shares)
+    assert not folded & {name.casefold() for name in used}
+    assert suggest_names(found, used) == names
+    assert all(name and not set(name) & set(" =") for name in names)
+
+
+@given(profiles(), st.data())
+def test_another_order_of_segments_changes_no_word(found, data):
+    order = data.draw(st.permutations(range(len(found.shares))))
+    other = permuted(found, order)
+    assert describe_segments(other) == tuple(describe_segments(found)[i] for i in order)
+    names, others = suggest_names(found), suggest_names(other)
+    assert sorted(others) == sorted(names)
+    z = np.where(np.isfinite(found.z) & (found.shares[:, None] > 0), found.z, 0.0)
+    rows = [(*z[i], found.shares[i]) for i in range(len(names))]
+    twins = [i for i, row in enumerate(rows) if rows.count(row) > 1]
+    assert [others[at] for at, i in enumerate(order) if i not in twins] == [names[i] for i in order if i not in twins]
+
+
+@given(st.integers(0, 10_000), st.integers(1, 3))
+def test_two_hundred_segments_with_few_features_have_names_of_their_own(seed, n_features):
+    rng = np.random.default_rng(seed)
+    means = rng.lognormal(size=(200, n_features))
+    found = profile([f"x{j}" for j in range(n_features)], means.mean(axis=0), means.std(axis=0), means)
+    names = suggest_names(found)
+    assert len(set(names)) == 200
+    order = rng.permutation(200)
+    assert suggest_names(permuted(found, order)) == tuple(names[i] for i in order)
+    assert max(map(len, describe_segments(found))) <= MAX_CHARACTERS
