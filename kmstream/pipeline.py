@@ -61,6 +61,7 @@ from kmstream.scan import make_scaling, refuse_no_rows, scan_dataset
 from kmstream.scoring import commit_score, finish_score, finish_scores, report_nothing_new
 from kmstream.store import ModelVersion, Store
 from kmstream.truth import check_truth
+from kmstream.who_moved import Assignments, find_earlier, follow_entities
 
 SILENT = Silent()
 
@@ -212,10 +213,12 @@ def refresh(
             with unfinished_folder(folder):
                 with watch.stage("assign"):
                     assigned, n_resumed = assign_resumably(run, job)
+                mine = Assignments(folder, model.labels, assigned.entries)
+                moves = follow_entities(config, watch, mine, find_earlier(store, current, mine))
                 refit = Refit(
                     run, store, watch, now, tuple(only), version, current, before, references, model, match, fit, truth
                 )
-                result = finish_refit(refit, scan.sample, assigned)
+                result = finish_refit(refit, scan.sample, assigned, moves)
         finish_scores(store)  # of the version before
         return replace(
             result, resumed=n_resumed, rewritten=find_rewritten(config, assigned.entries), empty=dataset.empty
@@ -282,8 +285,10 @@ def score(
             job = AssignJob.of(run, matrices, model, staging, current.version, limits)
             with watch.stage("assign"):
                 assigned, n_resumed = assign_resumably(run, job)
+            mine = Assignments(staging, model.labels, assigned.entries)
+            moves = follow_entities(config, watch, mine, Assignments(folder, model.labels, entries))
             result = finish_score(
-                run, store, watch, now, references, model, assigned, n_removed=len(removed), n_resumed=n_resumed
+                run, store, watch, now, references, model, assigned, moves, n_removed=len(removed), n_resumed=n_resumed
             )
         commit_score(config, store, staging, now, result, entries, assigned.entries, removed)
         return result

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -13,6 +14,7 @@ from kmstream.assignments import explain_write_errors, mark_complete, remove_old
 from kmstream.clustering import ClusterModel
 from kmstream.descriptions import describe_segments, profile_segments
 from kmstream.drift import DriftReport, add_facts
+from kmstream.entities import Moves
 from kmstream.fit import Fit
 from kmstream.guard import Check, Measured, check_refit
 from kmstream.labels import LabelMatch
@@ -34,6 +36,7 @@ from kmstream.results import RefreshResult
 from kmstream.resume import forget_progress
 from kmstream.run import Run
 from kmstream.store import ModelVersion, Store
+from kmstream.who_moved import keep_file, tell_entities
 
 TOLD_OF_LABELS = (
     *("rows", "share", "description"),
@@ -88,7 +91,7 @@ class Verdict:
         return "published" if all(check.ok for check in self.gate) else "held"
 
 
-def finish_refit(refit: Refit, sample: pa.Table, assigned: Assigned) -> RefreshResult:
+def finish_refit(refit: Refit, sample: pa.Table, assigned: Assigned, moves: Moves | None) -> RefreshResult:
     """Judge a candidate, save it as a version, and publish it if the gate lets it pass.
 
     The order makes a crash harmless: first the assignments, then the version, the history's line, and CURRENT last.
@@ -100,11 +103,17 @@ def finish_refit(refit: Refit, sample: pa.Table, assigned: Assigned) -> RefreshR
     drift = verdict.report.to_json(
         name=version.name, reference=reference.version if reference else None, current=refit.version
     )
-    facts = _make_facts(refit, verdict, version, assigned)
     store = refit.store
+    drift["entities"] = tell_entities(moves, refit.run.config.dataset.key, store.path(refit.version))
+    facts = _make_facts(refit, verdict, version, assigned)
+
+    def write_more(folder: Path) -> None:
+        write_version_files(folder, version, drift, reference, facts)
+        keep_file(moves, folder)
+
     try:
         with store.finishing(refit.version, refit.now, is_new=True):
-            store.save(version, lambda folder: write_version_files(folder, version, drift, reference, facts))
+            store.save(version, write_more)
             with explain_write_errors(store.assignments(refit.version)):
                 store.unfinished_assignments(refit.version).replace(store.assignments(refit.version))
             _publish(refit, verdict, assigned)
@@ -256,6 +265,7 @@ def _make_result(
         retired=tuple({"cluster_label": name, "event": verdict.status_of[name]} for name in refit.match.retired),
         gate=verdict.gate,
         quality=quality,
+        entities=drift["entities"],
         report=str(store.path(refit.version) / "report.html"),
         assignments=str(store.assignments(refit.version)),
         seconds=refit.watch.seconds,

@@ -19,6 +19,8 @@ class RefreshResult:
         Partitions whose columns could not be appended to a copy of the file, and why.
     empty : tuple of str
         Files named like Parquet files that hold no byte, and were passed over.
+    entities : mapping or None
+        Who was in another segment than the time before, where `dataset.key` is set: "entities" of drift.json.
     """
 
     name: str
@@ -41,6 +43,7 @@ class RefreshResult:
     resumed: int = 0
     rewritten: Mapping[str, str] = field(default_factory=dict)
     empty: tuple[str, ...] = ()
+    entities: Mapping[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Give the result as plain JSON values."""
@@ -59,6 +62,8 @@ class ScoreResult:
         Partitions whose columns could not be appended to a copy of the file, and why.
     empty : tuple of str
         Files named like Parquet files that hold no byte, and were passed over.
+    entities : mapping or None
+        Who was in another segment than the time before, where `dataset.key` is set: "entities" of drift.json.
     removed : int
         Partitions whose files are gone, and so their assignments.
     """
@@ -81,6 +86,7 @@ class ScoreResult:
     resumed: int = 0
     rewritten: Mapping[str, str] = field(default_factory=dict)
     empty: tuple[str, ...] = ()
+    entities: Mapping[str, Any] | None = None
     removed: int = 0
 
     def to_json(self) -> dict[str, Any]:

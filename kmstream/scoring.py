@@ -21,6 +21,7 @@ from kmstream.assignments import (
 )
 from kmstream.clustering import ClusterModel
 from kmstream.config import Config
+from kmstream.entities import Moves
 from kmstream.guard import decide_retrain
 from kmstream.provenance import Stopwatch, describe_run, peak_rss_bytes
 from kmstream.report import RunFacts
@@ -37,6 +38,7 @@ from kmstream.results import ScoreResult
 from kmstream.run import Run
 from kmstream.scan import scan_dataset
 from kmstream.store import Store
+from kmstream.who_moved import keep_file, tell_entities
 
 UNFINISHED_PAGE = ".unfinished"
 
@@ -74,18 +76,20 @@ def finish_score(
     references: References,
     model: ClusterModel,
     assigned: Assigned,
+    moves: Moves | None,
     *,
     n_removed: int,
     n_resumed: int,
 ) -> ScoreResult:
     """Compare the window with the reference, write its report, decide about retraining."""
     config, version = run.config, references.model.version
-    run_id = _free_run_id(store, now)
+    run_id, reports = _free_run_id(store, now), store.output / "reports"
     with watch.stage("compare"):
         drift_report = measure_drift(config, references, observe_assigned(model, assigned), model)
         drift_report = describe_all(drift_report, references.model)
         reference = references.chosen(config)
         drift = drift_report.to_json(name=config.name, reference=reference.version, current=run_id)
+        drift["entities"] = tell_entities(moves, config.dataset.key, reports / run_id)
         sample, _ = label_sample(scan_dataset(run, statistics=False).sample, model)
     provenance = describe_run(config, run.dataset, ())
     facts = RunFacts(
@@ -101,9 +105,9 @@ def finish_score(
         seconds=watch.seconds,
         provenance=short_provenance(provenance),
     )
-    reports = store.output / "reports"
     with watch.stage("report"):
         write_score_report(reports / UNFINISHED_PAGE, drift, reference, sample, facts)
+        keep_file(moves, reports / UNFINISHED_PAGE)
     history = store.history()
     severities = [line["severity"] for line in history if line["event"] == "drift"]
     requested, why = decide_retrain(config, drift_report.severity, history, now)
@@ -123,6 +127,7 @@ def finish_score(
         resumed=n_resumed,
         rewritten=find_rewritten(config, assigned.entries),
         empty=run.dataset.empty,
+        entities=drift["entities"],
         retrain={"requested": requested, "why": why},
         report=str(reports / run_id / "report.html"),
         assignments=str(store.assignments(version)),

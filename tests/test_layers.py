@@ -49,6 +49,7 @@ LAYERS = {
         "scoring",
         "versions",
         "migration",
+        "who_moved",
         "reporting",
         "results",
         "provenance",

@@ -411,7 +411,8 @@ def test_names_with_html_are_shown_as_text_in_a_browser(browse):
     assert "owned" not in page.text.replace("document.title='owned'", "")
     for name in HOSTILE:
         assert page.text.count(" ".join(name.split())) >= 4  # and in evidently's table
-    assert re.search(r'class="xtick"><text[^>]*>&lt;b&gt;gold&lt;/b&gt;', page.source)  # plotly takes <b> for bold
+    assert re.search(r'class="ytick"><text[^>]*>&lt;b&gt;gold&lt;/b&gt;', page.source)  # plotly takes <b> for bold
+    assert re.search(r'class="annotation-text"[^>]*>&lt;b&gt;gold&lt;/b&gt;', page.source)
 
 
 def test_browser_draws_every_plot_and_evidently_s_table(browse):

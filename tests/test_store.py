@@ -222,3 +222,25 @@ def test_load_from_a_moved_output_tree(store, tmp_path):
     shutil.move(store.output, tmp_path / "elsewhere")
     assert Store(tmp_path / "elsewhere").load().version == "v000001"
     assert [path.name for path in (tmp_path / "elsewhere/assignments").iterdir()] == ["v000001"]
+
+
+WRITER = """
+import sys
+from datetime import UTC, datetime
+from kmstream.store import Store
+store, writer = Store(sys.argv[1]), int(sys.argv[2])
+for number in range(100):
+    store.log("renamed", datetime.now(UTC), old=f"{writer}-{number}", new="x" * 500)
+"""
+
+
+def test_history_loses_and_mixes_no_line_of_concurrent_writers(tmp_path):
+    (tmp_path / "models").mkdir()
+    writers = [subprocess.Popen([sys.executable, "-c", WRITER, tmp_path, str(i)]) for i in range(4)]
+    assert [writer.wait(60) for writer in writers] == [0] * 4
+    lines = Store(tmp_path).history()
+    assert {line["old"] for line in lines} == {f"{i}-{number}" for i in range(4) for number in range(100)}
+    assert len((tmp_path / "models/history.jsonl").read_text().splitlines()) == 400
+    for i in range(4):  # each in its order
+        mine = [line["old"] for line in lines if line["old"].startswith(f"{i}-")]
+        assert mine == [f"{i}-{number}" for number in range(100)]

@@ -6,10 +6,12 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from kmstream.errors import ConfigError, ModelNotFoundError
+from kmstream.assignments import read_manifest
+from kmstream.errors import ConfigError, CorruptFileError, ModelNotFoundError
 from kmstream.pipeline import refresh, score
 from kmstream.store import Store
 from kmstream.versions import (
+    apply_renames,
     describe_version,
     diff_versions,
     find_report,
@@ -20,6 +22,7 @@ from kmstream.versions import (
     promote,
     rename_segment,
     rollback,
+    suggest_labels,
 )
 
 
@@ -109,6 +112,16 @@ def test_rollback_and_promote_move_current_and_are_remembered(two):
     assert [line["event"] for line in store.history()[2:]] == ["rolled-back", "promoted", "rolled-back"]
 
 
+def test_list_versions_tells_what_people_did(two):
+    def status():
+        return {line["version"]: (line["status"], line["current"]) for line in list_versions(two)}
+
+    rollback(two)
+    assert status() == {"v000001": ("published", True), "v000002": ("rolled-back", False)}
+    promote(two, "v000002")
+    assert status() == {"v000001": ("published", False), "v000002": ("promoted", True)}
+
+
 def test_promote_refuses_the_current_an_unknown_and_no_version(two):
     for version in ("v000009", "", "."):
         with pytest.raises(ModelNotFoundError, match="no version"):
@@ -184,6 +197,80 @@ def test_rename_segment_changes_no_file_of_any_version(config_here, store):
     assert digests(store.path("v000001")) == before
     assert "vip" in store.load().model.labels
     assert store.history()[-1]["reason"] == "they pay"
+
+
+def labels_in(folder):
+    return {
+        label
+        for path in folder.glob("*.parquet")
+        for label in pq.read_table(path).column("cluster_label").unique().to_pylist()
+    }
+
+
+def test_apply_renames_makes_the_assignments_say_them_and_changes_nothing_else(config_here, published, store):
+    folder = store.assignments("v000001")
+    before = {path.name: pq.read_table(path) for path in folder.glob("*.parquet")}
+    models = digests(store.path("v000001"))
+    assert apply_renames(config_here)["files"] == 0
+    rename_segment(config_here, "segment-02", "vip")
+    assert labels_in(folder) == {"segment-01", "segment-02", "segment-03"}
+    done = apply_renames(config_here)
+    assert (done["version"], done["files"]) == ("v000001", 2)
+    assert labels_in(folder) == {"segment-01", "vip", "segment-03"} == set(done["labels"])
+    for name, table in before.items():
+        after = pq.read_table(folder / name)
+        assert after.drop(["cluster_label"]).equals(table.drop(["cluster_label"]))
+        renamed = ["vip" if label == "segment-02" else label for label in table.column("cluster_label").to_pylist()]
+        assert after.column("cluster_label").to_pylist() == renamed
+    entries = read_manifest(folder)
+    assert {tuple(entry.rows_per_cluster) for entry in entries.values()} == {tuple(done["labels"])}
+    assert (folder / "_SUCCESS").exists()
+    assert digests(store.path("v000001")) == models
+    assert apply_renames(config_here)["files"] == 0
+
+
+def test_apply_renames_goes_on_where_it_was_cut_off(config_here, published, store):
+    folder = store.assignments("v000001")
+    rename_segment(config_here, "segment-02", "vip")
+    (folder / "m2.parquet").chmod(0o644)
+    whole = (folder / "m2.parquet").read_bytes()
+    (folder / "m2.parquet").write_bytes(whole[:-4])  # damaged: its footer can't be read
+    with pytest.raises(CorruptFileError, match=r"m2\.parquet"):
+        apply_renames(config_here)
+    assert not (folder / "_SUCCESS").exists()
+    (folder / "m2.parquet").write_bytes(whole)
+    assert apply_renames(config_here)["files"] == 1  # m1 is done
+    assert labels_in(folder) == {"segment-01", "vip", "segment-03"}
+    assert (folder / "_SUCCESS").exists()
+
+
+def test_list_labels_follows_the_size_of_a_segment_under_all_its_names(config_here, published, config_in):
+    rename_segment(config_here, "segment-02", "vip")
+    refresh(config_in(published, model={"random_state": 1}))
+    refresh(config_in(published, model={"min_cluster_share": 0.5}))  # held: nobody has ever used it
+    rename_segment(config_here, "vip", "gold")
+    line = next(line for line in list_labels(config_here) if line["cluster_label"] == "gold")
+    assert [size["version"] for size in line["size_history"]] == ["v000001", "v000002"]
+    assert all(size["share"] == pytest.approx(line["share"], abs=0.01) for size in line["size_history"])
+    assert line["size_history"][-1]["rows"] == line["rows"]
+    assert line["description"].startswith("x far above the average (")
+
+
+def test_diff_versions_calls_segments_what_they_are_called_today(two):
+    rename_segment(two, "segment-02", "vip")
+    found = diff_versions(two, "v000001", "v000002")
+    assert "vip" in found["migration"]["labels_from"]
+    assert "vip" in found["migration"]["labels_to"]
+    assert "segment-02" not in str(found)
+
+
+def test_suggest_labels_proposes_names_that_can_be_taken(config_here, published):
+    rename_segment(config_here, "segment-01", "very-high-x")
+    found = strict(suggest_labels(config_here))
+    assert all(line["suggestion"] != "very-high-x" for line in found)
+    for line in found:
+        rename_segment(config_here, line["cluster_label"], line["suggestion"])
+    assert {line["cluster_label"] for line in list_labels(config_here)} == {line["suggestion"] for line in found}
 
 
 def test_rename_segment_is_used_by_scores_and_refits(config_here, published, store, files, blobs):

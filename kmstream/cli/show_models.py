@@ -121,13 +121,13 @@ def show_diff(console: Console, diff: Mapping[str, Any]) -> None:
     if migration := diff["migration"]:
         print_line(console)
         print_line(console, f"rows by their segment in {before} (down) and {after} (across)")
+        across = sorted(migration["labels_to"])
+        at = [migration["labels_to"].index(label) for label in across]
+        by_name = sorted(zip(migration["labels_from"], migration["rows"], strict=True), key=lambda line: line[0])
         print_table(
             console,
-            ("", *(f">{label}" for label in migration["labels_to"])),
-            [
-                (label, *map(number, rows))
-                for label, rows in zip(migration["labels_from"], migration["rows"], strict=True)
-            ],
+            ("", *(f">{label}" for label in across)),
+            [(label, *(number(rows[i]) for i in at)) for label, rows in by_name],
         )
 
 

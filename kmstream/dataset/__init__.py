@@ -5,7 +5,7 @@ Read in this order: `find` (files, footers, spans), `schema` (what a file must h
 
 from kmstream.dataset.find import SPAN_ROWS, SUFFIXES, Dataset, Partition, Span, is_chosen, open_dataset, split_glob
 from kmstream.dataset.read import check_unchanged, locate, open_parquet, read_batches
-from kmstream.dataset.schema import CLUSTER_COLUMNS, check_schema, hive_values
+from kmstream.dataset.schema import CLUSTER_COLUMNS, check_schema, find_key_type, hive_values, sortable_type
 
 __all__ = [
     "CLUSTER_COLUMNS",
@@ -16,11 +16,13 @@ __all__ = [
     "Span",
     "check_schema",
     "check_unchanged",
+    "find_key_type",
     "hive_values",
     "is_chosen",
     "locate",
     "open_dataset",
     "open_parquet",
     "read_batches",
+    "sortable_type",
     "split_glob",
 ]

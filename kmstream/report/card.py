@@ -89,7 +89,13 @@ def _segments(drift: Mapping[str, Any]) -> str:
             [name, str(s.get("status") or ""), number(s.get("rows")), percent(s.get("share")), *before, *centre]
         )
     table = _table([*head, *map(as_markdown, features)], rows, numbers_from=2)
-    return f"{table}\n\nThe last columns are the centres, in original units." if features else table
+    words = "\n".join(
+        f"- {as_markdown(s.get('cluster_label'))}: {as_markdown(s['description'])}"
+        for s in segments
+        if s.get("description")
+    )
+    centres = f"{table}\n\nThe last columns are the centres, in original units." if features else table
+    return f"{centres}\n\n{words}" if words else centres
 
 
 def _quality(model: ModelFacts, drift: Mapping[str, Any]) -> str:

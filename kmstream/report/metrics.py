@@ -33,7 +33,7 @@ from evidently.legacy.renderers.html_widgets import (
 )
 
 from kmstream.report.facts import RunFacts
-from kmstream.report.plots import draw_migration, draw_passes, draw_shares, draw_shifts, title_of
+from kmstream.report.plots import draw_flows, draw_migration, draw_passes, draw_shares, draw_shifts, title_of
 from kmstream.report.tables import TOTALS
 from kmstream.report.verdict import LEVEL_NAMES, SEVERITIES, by_size, find_verdict
 from kmstream.report.wording import number, percent
@@ -211,8 +211,25 @@ class _Migration(_SingleValue[Migration]):
 
     def show(self, drift: Mapping[str, Any], run: RunFacts) -> MetricResult:
         result = self.result(float(drift["ari"]))
-        title = title_of("Shares of the old segments", len((drift.get("migration") or {}).get("labels_from", ())))
-        result.widget = _plot(title, draw_migration(drift))
+        migration = drift.get("migration") or {}
+        title = title_of("Shares of the old segments", len(migration.get("labels_from", ())))
+        flows = draw_flows(migration, "rows") if migration else None
+        result.widget = _plot("From the old segments to the new ones", flows) or _plot(title, draw_migration(drift))
+        return result
+
+
+class EntityMoves(_Named, SingleValueMetric):  # type: ignore[misc]
+    """How often an entity was in another segment than the time before, as a share of those that were seen again."""
+
+
+class _EntityMoves(_SingleValue[EntityMoves]):
+    NAME = "Share of entities that changed their segment"
+
+    def show(self, drift: Mapping[str, Any], run: RunFacts) -> MetricResult:
+        entities = drift["entities"]
+        result = self.result(entities["moves"] / max(entities["compared"], 1))
+        flows = draw_flows(entities, "times")
+        result.widget = _plot("From one time to the next", flows)
         return result
 
 

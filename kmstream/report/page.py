@@ -8,6 +8,7 @@ forbids itself every connection.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -20,7 +21,7 @@ from kmstream.report.facts import RunFacts
 from kmstream.report.snapshot import MAX_FEATURES, SAMPLE_ROWS, build_snapshot
 from kmstream.report.verdict import LEVEL_NAMES, find_verdict, living_segments
 from kmstream.report.widgets import Place, render_scripts, render_styles, trim_drift_table
-from kmstream.report.wording import as_html, count, moment, number, percent
+from kmstream.report.wording import as_html, count, moment, number, percent, tell_moves
 
 REASONS_SHOWN = 10
 _POLICY = (
@@ -70,6 +71,7 @@ def render_page(
     places = {
         "shares": Place("plot-shares", widgets_of(metrics.SegmentShare(), metrics.SegmentShift())),
         "migration": Place("plot-migration", widgets_of(metrics.Migration())),
+        "entities": Place("plot-entities", widgets_of(metrics.EntityMoves())),
         "fit": Place("plot-fit", widgets_of(metrics.FitHistory())),
         "features": Place("evidently-features", _feature_widgets(snapshot)),
     }
@@ -127,15 +129,43 @@ def _sections(drift: Mapping[str, Any], run: RunFacts, places: Mapping[str, Plac
     yield Section(
         "centres",
         "Centres",
-        (tables.render_centroids(drift),),
+        (tables.render_descriptions(drift), tables.render_centroids(drift)),
         "In original units. The darker a cell, the higher its segment ranks in that feature.",
     )
     agreement = "" if drift.get("ari") is None else f" Their agreement (ARI) is {number(drift['ari'], 3)}; 1 is equal."
     yield Section(
         "migration",
         "From old segments to new ones",
-        (_columns([places["migration"].render(), _titled("Largest moves", tables.render_moves(drift))]),),
+        (
+            _columns(
+                [
+                    places["migration"].render(),
+                    _titled("Largest moves", tables.render_moves(drift.get("migration"), "Rows")),
+                ]
+            ),
+        ),
         f"Every row was assigned by both models: how the rows of an old segment spread over the new ones.{agreement}",
+    )
+    yield Section(
+        "names",
+        "What speaks for the names",
+        (tables.render_names(drift),),
+        "Each name goes to a near centre, such that all distances together are least (in scaled units). The margin is "
+        "what the best choice without this pair would cost more: near 0, the name could as well have gone elsewhere. "
+        "By shared rows is the name that most rows in common would have given. A segment that keeps less than "
+        "70&nbsp;% of its old rows is marked.",
+    )
+    entities = drift.get("entities") or {}
+    yield Section(
+        "entities",
+        f"Who moved: {as_html(entities.get('key', ''))}",
+        (_columns([places["entities"].render(), _titled("Largest moves", tables.render_moves(entities, "Times"))]),)
+        if entities
+        else (),
+        f"{tell_moves(entities)} Each is compared with the last time it was seen; who moved, and when, is in "
+        f"{as_html(Path(entities['file']).name)} beside this page."
+        if entities
+        else "",
     )
     seen = "Evidently's look at samples"
     note = (

@@ -14,6 +14,9 @@ NOW, THEN, PALE, WARN, ALERT = "#2563eb", "#9ca3af", "#bfdbfe", "#d97706", "#dc2
 STANDARD_ERRORS = 3  # a shift within this many is noise
 MAX_ROWS = 24  # evidently's widgets are 450 to 500 px high; the tables name every segment
 MAX_HEATMAP_NUMBERS = 12
+MAX_FLOWS = 16  # segments on a side
+_NODE_WIDTH = 0.02  # of the width
+FLOW_COLOURS = ("#2563eb", "#d97706", "#059669", "#dc2626", "#7c3aed", "#0891b2", "#be185d", "#65a30d")
 _COLOURS = {"warn": WARN, "alert": ALERT}
 _HEIGHT, _ROW_HEIGHT, _MARGINS = 450, 34, 110
 
@@ -116,6 +119,91 @@ def draw_migration(drift: Mapping[str, Any]) -> go.Figure | None:
     figure.update_xaxes(**_ticks(after), title="new segment", tickangle=-40, automargin=True, showgrid=False)
     figure.update_yaxes(**_ticks(before), title="old segment", autorange="reversed", automargin=True, showgrid=False)
     return _lay_out(figure, min(_HEIGHT, 180 + _ROW_HEIGHT * len(before)))
+
+
+def draw_flows(table: Mapping[str, Any], unit: str) -> go.Figure | None:
+    """Draw a from-to table as flows between the segments on the left and those on the right (a Sankey diagram).
+
+    Evidently's plotly can't draw one by itself, so the bands are shapes, and hidden markers in them hold the figures.
+
+    Parameters
+    ----------
+    table : mapping
+        "labels_from", "labels_to" and "rows", like "migration" of drift.json.
+    unit : str
+        What is counted: rows or times.
+
+    Returns
+    -------
+    plotly figure or None
+        None where nothing is counted, or there are more segments than the eye can follow.
+    """
+    counts = np.asarray(table["rows"], dtype=float)
+    before, after = [str(x) for x in table["labels_from"]], [str(x) for x in table["labels_to"]]
+    if not counts.any() or max(len(before), len(after)) > MAX_FLOWS:
+        return None
+    order = {name: n for name, n in zip(before, counts.sum(axis=1), strict=True)}
+    names = sorted({*before, *after}, key=lambda name: (-order.get(name, 0.0), name))
+    colour_of = {name: FLOW_COLOURS[i % len(FLOW_COLOURS)] for i, name in enumerate(names)}
+    rows = sorted(range(len(before)), key=lambda i: names.index(before[i]))
+    columns = sorted(range(len(after)), key=lambda j: names.index(after[j]))
+    counts, before, after = counts[np.ix_(rows, columns)], [before[i] for i in rows], [after[j] for j in columns]
+    figure = go.Figure()
+    left, right = _stack_bands(counts, counts.sum(axis=1)), _stack_bands(counts.T, counts.sum(axis=0)).swapaxes(0, 1)
+    moves = sorted(np.argwhere(counts > 0).tolist(), key=lambda at: before[at[0]] != after[at[1]])
+    for i, j in moves:  # what stays is pale and lies below; what moves has the colour of where it came from
+        (top, end), (to_top, to_end) = left[i, j], right[i, j]
+        path = f"M 0,{top} C .5,{top} .5,{to_top} 1,{to_top} L 1,{to_end} C .5,{to_end} .5,{end} 0,{end} Z"
+        opacity = 0.15 if before[i] == after[j] else 0.5
+        figure.add_shape(type="path", path=path, fillcolor=_faded(colour_of[before[i]], opacity), line_width=0)
+    for x, labels, bands, totals, anchor in (
+        (0, before, left, counts.sum(axis=1), "left"),
+        (1, after, right.swapaxes(0, 1), counts.sum(axis=0), "right"),
+    ):
+        for name, band, total in zip(labels, bands, totals, strict=True):
+            top, end, colour = band.min(), band.max(), colour_of[name]
+            ends = sorted((x, x + _NODE_WIDTH * (1 if x else -1)))
+            figure.add_shape(
+                type="rect",
+                x0=ends[0],
+                x1=ends[1],
+                y0=top,
+                y1=end,
+                fillcolor=colour,
+                line={"color": colour, "width": 1},
+            )
+            text = f"{as_plot_text(name, 18)} ({number(total)})"
+            shift = 6 if anchor == "left" else -6
+            figure.add_annotation(
+                x=x, y=(top + end) / 2, text=text, xanchor=anchor, xshift=shift, showarrow=False, font={"size": 12}
+            )
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    hover = [
+        f"{as_plot_text(before[i], 60)} \u2192 {as_plot_text(after[j], 60)}<br>"
+        f"{number(counts[i, j])} {unit}, {percent(shares[i, j])}"
+        for i, j in moves
+    ]
+    places = [((left[i, j].mean() + right[i, j].mean()) / 2) for i, j in moves]
+    hidden = {"size": 16, "color": "rgba(0,0,0,0)"}
+    figure.add_scatter(x=[0.5] * len(moves), y=places, mode="markers", marker=hidden, hovertext=hover, hoverinfo="text")
+    figure.update_xaxes(visible=False, range=[-_NODE_WIDTH, 1 + _NODE_WIDTH], fixedrange=True)
+    figure.update_yaxes(visible=False, autorange="reversed", fixedrange=True)
+    return _lay_out(figure, min(_HEIGHT, 120 + _ROW_HEIGHT * max(len(before), len(after)))).update_layout(
+        showlegend=False, margin={"l": 4, "r": 4, "t": 8, "b": 8}
+    )
+
+
+def _stack_bands(counts: NDArray[np.float64], totals: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Give where the bands of each row begin and end (n_rows, n_columns, 2): one below the other, rows apart."""
+    gap = 0.04 * totals.sum()
+    starts = np.concatenate([[0.0], np.cumsum(totals + gap)[:-1]])
+    ends = starts[:, None] + np.cumsum(counts, axis=1)
+    return np.stack([ends - counts, ends], axis=2)
+
+
+def _faded(colour: str, opacity: float) -> str:
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{opacity})"
 
 
 def draw_passes(passes: Sequence[Mapping[str, Any]]) -> go.Figure | None:

@@ -53,6 +53,8 @@ def build_snapshot(
         parts += [metrics.SegmentShift(), metrics.FeaturePSI()]
     if drift.get("ari") is not None:
         parts.append(metrics.Migration())
+    if drift.get("entities"):
+        parts.append(metrics.EntityMoves())
     if run.passes:
         parts.append(metrics.FitHistory())
     current, reference = None, None

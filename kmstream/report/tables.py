@@ -76,13 +76,49 @@ def render_centroids(drift: Mapping[str, Any]) -> str:
     return render_table(columns, label="Centres of the segments")
 
 
-def render_moves(drift: Mapping[str, Any]) -> str:
-    """Render the largest moves of rows from one name to another."""
-    migration = drift.get("migration") or {"labels_from": [], "labels_to": [], "rows": []}
+def render_descriptions(drift: Mapping[str, Any]) -> str:
+    """Render what sets each segment apart, in words."""
+    segments = [s for s in living_segments(drift) if s.get("description")]
+    return render_table(
+        [
+            Column("Segment", [as_name(s.get("cluster_label")) for s in segments], is_text=True),
+            Column("What sets it apart", [as_html(s["description"]) for s in segments], is_text=True),
+        ],
+        label="What sets the segments apart",
+    )
+
+
+def render_names(drift: Mapping[str, Any]) -> str:
+    """Render what speaks for the name of each segment: its rows, its place, and what the next best choice was."""
+    segments = [s for s in living_segments(drift) if "label_by_overlap" in s]
+
+    def by_rows(segment: Mapping[str, Any]) -> str:
+        label, rows_say = segment.get("cluster_label"), segment["label_by_overlap"]
+        known = segment.get("matched_distance") is not None
+        if rows_say == label or (rows_say is None and not known):
+            return '<span class="chip ok">the same</span>'
+        return f'<span class="chip warn">{as_name(rows_say) if rows_say else "a new name"}</span>'
+
+    return render_table(
+        [
+            Column("Segment", [as_name(s.get("cluster_label")) for s in segments], is_text=True),
+            Column("Status", [_status(s.get("status")) for s in segments], is_text=True),
+            Column("Old rows kept", [as_chip(percent(s.get("overlap")), _flag(s)) for s in segments]),
+            Column("Distance", [_three(s.get("matched_distance")) for s in segments]),
+            Column("Margin", [_three(s.get("matched_margin")) for s in segments]),
+            Column("By shared rows", [by_rows(s) for s in segments], is_text=True),
+        ],
+        label="What speaks for the names",
+    )
+
+
+def render_moves(table: Mapping[str, Any] | None, unit: str) -> str:
+    """Render the largest moves of a from-to table from one name to another; `unit` is what it counts."""
+    table = table or {"labels_from": [], "labels_to": [], "rows": []}
     moves = [
         (rows, old, new, rows / sum(row))
-        for old, row in zip(migration["labels_from"], migration["rows"], strict=True)
-        for new, rows in zip(migration["labels_to"], row, strict=True)
+        for old, row in zip(table["labels_from"], table["rows"], strict=True)
+        for new, rows in zip(table["labels_to"], row, strict=True)
         if rows and old != new
     ]
     moves = sorted(moves, key=lambda move: -move[0])[:LARGEST_MOVES]
@@ -90,7 +126,7 @@ def render_moves(drift: Mapping[str, Any]) -> str:
         [
             Column("From", [as_name(old) for _, old, _, _ in moves], is_text=True),
             Column("To", [as_name(new) for _, _, new, _ in moves], is_text=True),
-            Column("Rows", [number(rows) for rows, _, _, _ in moves]),
+            Column(unit, [number(rows) for rows, _, _, _ in moves]),
             Column("Share of the old segment", [percent(share) for _, _, _, share in moves]),
         ],
         label="Largest moves",
@@ -184,6 +220,10 @@ def render_facts(facts: Mapping[str, Any], *, label: str) -> str:
         ],
         label=label,
     )
+
+
+def _flag(segment: Mapping[str, Any]) -> str | None:
+    return "warn" if segment.get("flagged") else None
 
 
 def _status(status: str | None) -> str:

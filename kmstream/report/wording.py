@@ -3,7 +3,9 @@
 import html
 import math
 import re
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 from kmstream.report.facts import Scalar
 
@@ -93,6 +95,23 @@ def count(n: int, noun: str) -> str:
     ('1 segment', '1,200 rows')
     """
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def tell_moves(entities: Mapping[str, Any]) -> str:
+    r"""Say how many entities changed their segment.
+
+    Examples
+    --------
+    >>> tell_moves({"key": "customer_id", "compared": 4000, "moves": 120, "entities_moved": 100})
+    'A customer_id was seen again 4,000 times, in another segment 120 times (3.0\xa0%); 100 of them moved.'
+    >>> tell_moves({"key": "customer_id", "compared": 0, "moves": 0, "entities_moved": 0})
+    'No customer_id was seen twice.'
+    """
+    key, compared, moves = entities["key"], entities["compared"], entities["moves"]
+    if not compared:
+        return f"No {key} was seen twice."
+    again = f"A {key} was seen again {count(compared, 'time')}, in another segment {count(moves, 'time')}"
+    return f"{again} ({percent(moves / compared)}); {entities['entities_moved']:,} of them moved."
 
 
 def moment(created: str) -> str:
