@@ -6,7 +6,7 @@ ones by an assignment of least total distance. What became of each segment is to
 
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -39,6 +39,8 @@ class LabelMatch:
         name could as well have gone elsewhere. NaN if it continues none.
     retired : tuple of str
         Known labels that no new centroid continues.
+    by : {"distance", "overlap"}
+        What distances and margins are: scaled units, or shares of rows.
     """
 
     labels: tuple[str, ...]
@@ -46,6 +48,7 @@ class LabelMatch:
     distances: FloatArray
     margins: FloatArray
     retired: tuple[str, ...]
+    by: str = "distance"
 
     @classmethod
     def of_new(cls, labels: tuple[str, ...], retired: tuple[str, ...] = ()) -> Self:
@@ -80,6 +83,17 @@ def free_labels(n: int, used_labels: Collection[str]) -> list[str]:
     numbers = [int(found[1]) for label in used_labels if (found := re.fullmatch(rf"{_PREFIX}(\d+)", label))]
     start = max(numbers, default=0) + 1
     return [f"{_PREFIX}{number:02d}" for number in range(start, start + n)]
+
+
+def is_automatic(label: str) -> bool:
+    """Whether a name is one of those that are given by themselves.
+
+    Examples
+    --------
+    >>> is_automatic("segment-07"), is_automatic("segment-vip")
+    (True, False)
+    """
+    return re.fullmatch(rf"{_PREFIX}(\d+)", label) is not None
 
 
 def match_labels(
@@ -158,7 +172,8 @@ def match_by_overlap(
     """
     stays = migration / np.maximum(migration.sum(axis=1), np.finfo(np.float64).tiny)[:, None]
     cost = np.where(migration > 0, 1.0 - stays, np.inf).T
-    return _match(cost, known_labels, 1.0 - min_overlap, rows, used_labels, migration.T)
+    found = _match(cost, known_labels, 1.0 - min_overlap, rows, used_labels, migration[np.argsort(known_labels)].T)
+    return replace(found, by="overlap")
 
 
 def _match(

@@ -31,25 +31,41 @@ class LifeCycle:
     overlap: dict[str, float]
 
 
-def classify_life_cycle(
-    migration: Counts, labels_from: Sequence[str], labels_to: Sequence[str], members: Counts | None = None
-) -> LifeCycle:
+def choose_rows(migration: Counts, members: Counts, rows_then: Counts) -> Counts:
+    """Choose which rows tell what became of each old segment: its members, unless nearly all have left it.
+
+    A group of new rows, far from all that was, is nearest to some old centroid all the same; leaving it is no split.
+
+    Parameters
+    ----------
+    migration : ndarray of shape (n_from, n_to)
+        Rows by old and new label.
+    members : ndarray of shape (n_from, n_to)
+        Those of them that lie no farther from the old centroid than 99 % of its own rows did.
+    rows_then : ndarray of shape (n_from,)
+        Rows of each segment when it was fitted.
+
+    Examples
+    --------
+    >>> choose_rows(np.array([[90, 60], [10, 80]]), np.array([[88, 0], [0, 1]]), np.array([90, 90])).tolist()
+    [[88, 0], [10, 80]]
+    """
+    enough = members.sum(axis=1) >= LEAST_MEMBERS * np.minimum(migration.sum(axis=1), rows_then)
+    return np.where(enough[:, None], members, migration)
+
+
+def classify_life_cycle(migration: Counts, labels_from: Sequence[str], labels_to: Sequence[str]) -> LifeCycle:
     """Tell what became of each segment from the rows it gave and got.
 
     A name that goes on is kept, or split if two or more new segments each take at least 0.3 of its rows. A name that
     ends is split likewise, merged if it gives at least half of itself to a segment that another name continues, else
     retired. A new name has emerged.
 
-    A group of new rows, far from all that was, is nearest to some old centroid all the same; leaving it is no split. So
-    what counts are the rows within the reach of the old segment, unless nearly all have left it.
-
     Parameters
     ----------
     migration : ndarray of shape (n_from, n_to)
-        Rows by old and new label.
+        Rows by old and new label, or those of them that `choose_rows` gives.
     labels_from, labels_to : sequence of str
-    members : ndarray of shape (n_from, n_to), optional
-        Those of the rows that lie no farther from the old centroid than 99 % of its own rows did.
 
     References
     ----------
@@ -61,11 +77,7 @@ def classify_life_cycle(
     >>> life.status, life.overlap
     ({'a': 'kept', 'b': 'retired', 'c': 'emerged'}, {'a': 0.9})
     """
-    counted = migration
-    if members is not None:
-        enough = members.sum(axis=1) >= LEAST_MEMBERS * migration.sum(axis=1)
-        counted = np.where(enough[:, None], members, migration)
-    taken = counted / _or_one(counted.sum(axis=1))[:, None]
+    taken = migration / _or_one(migration.sum(axis=1))[:, None]
     status: dict[str, str] = {}
     overlap: dict[str, float] = {}
     for label, shares in zip(labels_from, taken, strict=True):

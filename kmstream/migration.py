@@ -19,7 +19,7 @@ def read_migration(store: Store, version: str) -> dict[str, Any] | None:
     table = store.read_json(version, "drift.json")["migration"]
     if table is None:
         return None
-    called = store.renamed_since(store.created(version))
+    called = store.renamed_since(version)
     names = {key: [called.get(label, label) for label in table[key]] for key in ("labels_from", "labels_to")}
     return names | {"rows": table["rows"]}
 
@@ -36,7 +36,12 @@ def count_common_rows(store: Store, one: ModelVersion, other: ModelVersion) -> d
     """
     folders = [store.assignments(version.version) for version in (one, other)]
     mine, theirs = (read_manifest(folder) for folder in folders)
-    common = [path for path, entry in mine.items() if path in theirs and theirs[path].fingerprint == entry.fingerprint]
+    common = [
+        path
+        for path, entry in mine.items()
+        if path in theirs and theirs[path].fingerprint == entry.fingerprint
+        if all((folder / path).is_file() for folder in folders)
+    ]
     if not common:
         return None
     shape = len(one.model.labels), len(other.model.labels)

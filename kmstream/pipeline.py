@@ -286,7 +286,7 @@ def score(
             with watch.stage("assign"):
                 assigned, n_resumed = assign_resumably(run, job)
             mine = Assignments(staging, model.labels, assigned.entries)
-            moves = follow_entities(config, watch, mine, Assignments(folder, model.labels, entries))
+            moves = follow_entities(config, watch, mine, Assignments(folder, model.labels, listed))
             result = finish_score(
                 run, store, watch, now, references, model, assigned, moves, n_removed=len(removed), n_resumed=n_resumed
             )

@@ -4,7 +4,6 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -18,7 +17,7 @@ from kmstream.entities import Moves
 from kmstream.fit import Fit
 from kmstream.guard import Check, Measured, check_refit
 from kmstream.labels import LabelMatch
-from kmstream.life_cycle import LifeCycle, classify_life_cycle
+from kmstream.life_cycle import LifeCycle, choose_rows, classify_life_cycle
 from kmstream.provenance import Stopwatch, describe_run, peak_rss_bytes
 from kmstream.quality import calinski_harabasz, davies_bouldin
 from kmstream.report import RunFacts
@@ -104,16 +103,14 @@ def finish_refit(refit: Refit, sample: pa.Table, assigned: Assigned, moves: Move
         name=version.name, reference=reference.version if reference else None, current=refit.version
     )
     store = refit.store
+    drift["matched_by"] = refit.match.by if refit.before is not None else None
     drift["entities"] = tell_entities(moves, refit.run.config.dataset.key, store.path(refit.version))
     facts = _make_facts(refit, verdict, version, assigned)
 
-    def write_more(folder: Path) -> None:
-        write_version_files(folder, version, drift, reference, facts)
-        keep_file(moves, folder)
-
     try:
         with store.finishing(refit.version, refit.now, is_new=True):
-            store.save(version, write_more)
+            store.save(version, lambda folder: write_version_files(folder, version, drift, reference, facts))
+            keep_file(moves, store.path(refit.version))  # no part of the model: it may be removed
             with explain_write_errors(store.assignments(refit.version)):
                 store.unfinished_assignments(refit.version).replace(store.assignments(refit.version))
             _publish(refit, verdict, assigned)
@@ -130,9 +127,10 @@ def _judge(refit: Refit, assigned: Assigned, silhouette: float | None) -> Verdic
     report = measure_drift(config, refit.references, observe_assigned(model, assigned), model)
     ended = dict.fromkeys(refit.match.retired, "retired")
     life = LifeCycle(dict.fromkeys(model.labels, "emerged") | ended, {})
-    if before is not None:
-        life = classify_life_cycle(assigned.migration, before.labels, model.labels, assigned.members)
-        report = tell_life_cycle(report, life, refit.match, assigned, before.labels)
+    if before is not None and refit.current is not None:
+        counted = choose_rows(assigned.migration, assigned.members, refit.current.summary.rows)
+        life = classify_life_cycle(counted, before.labels, model.labels)
+        report = tell_life_cycle(report, life, refit.match, assigned.migration, counted, before.labels)
     n_rows = assigned.summary.n_rows or 1
     candidate = Measured(model.labels, assigned.summary.shares, assigned.fit_sse / n_rows, silhouette)
     current = None

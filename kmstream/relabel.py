@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from kmstream.append import Footer, append_columns, cut_columns, read_footer
 from kmstream.assignments import (
+    SUCCESS,
     explain_write_errors,
     mark_complete,
     read_manifest,
@@ -59,6 +60,8 @@ def apply_labels(config: Config, store: Store, current: ModelVersion) -> int:
     entries = read_manifest(folder)
     old = {path: entry for path, entry in entries.items() if tuple(entry.rows_per_cluster) != labels}
     if not old:
+        if entries and not (folder / SUCCESS).exists():  # the last time was cut off right before this
+            mark_complete(folder)
         return 0
     unmark_complete(folder)
 

@@ -74,20 +74,30 @@ def measure_drift(config: Config, references: References | None, current: Observ
 
 def describe_all(report: DriftReport, version: ModelVersion) -> DriftReport:
     """Add the description of each segment of a version."""
-    return add_facts(report, {line["cluster_label"]: {"description": line["description"]} for line in version.labels})
+    return add_facts(
+        report, {line["cluster_label"]: {"description": line.get("description")} for line in version.labels}
+    )
 
 
 def tell_life_cycle(
-    report: DriftReport, life: LifeCycle, match: LabelMatch, assigned: Assigned, labels_from: Sequence[str]
+    report: DriftReport,
+    life: LifeCycle,
+    match: LabelMatch,
+    migration: Counts,
+    counted: Counts,
+    labels_from: Sequence[str],
 ) -> DriftReport:
-    """Add what became of each segment of the current version, and what speaks for the name that each has now."""
-    evidence, told = find_evidence(match, assigned.migration, labels_from), {}
+    """Add what became of each segment of the current version, and what speaks for the name that each has now.
+
+    `migration` is the table of all rows; `counted` that of those which tell what became of the old segments.
+    """
+    evidence, told = find_evidence(match, counted, labels_from), {}
     for label, status in life.status.items():
         overlap = life.overlap.get(label, float("nan"))
         kept = {"overlap": _or_none(overlap), "flagged": overlap < KEPT_OVERLAP}
         told[label] = {"status": status} | kept | evidence.get(label, {})
-    ari = adjusted_rand_index(assigned.migration)
-    return add_migration(add_facts(report, told), assigned.migration, labels_from, match.labels, ari)
+    ari = adjusted_rand_index(migration)
+    return add_migration(add_facts(report, told), migration, labels_from, match.labels, ari)
 
 
 def find_evidence(match: LabelMatch, migration: Counts, labels_from: Sequence[str]) -> dict[str, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What people do with versions and names: look, promote, roll back, rename."""
+"""What people do with versions: look, compare, promote, roll back. What they do with names is in `names`."""
 
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -9,11 +9,9 @@ import numpy as np
 
 from kmstream.assignments import mark_complete
 from kmstream.config import Config
-from kmstream.descriptions import profile_segments, suggest_names
 from kmstream.errors import ChecksumMismatchError, ConfigError, ModelNotFoundError
 from kmstream.features import encoded_names, to_original_units
 from kmstream.migration import count_common_rows, read_migration
-from kmstream.relabel import apply_labels
 from kmstream.scoring import finish_scores
 from kmstream.store import ModelVersion, Store
 
@@ -53,7 +51,7 @@ def diff_versions(config: Config, a: str, b: str) -> dict[str, Any]:
     """
     store = Store(config.output.path)
     one, two = store.load(a), store.load(b)
-    before, after = _segments(one), _segments(two)
+    before, after = list_centroids(one), list_centroids(two)
     segments = []
     for label in dict.fromkeys([*before, *after]):
         old, new = before.get(label), after.get(label)
@@ -124,141 +122,6 @@ def previous_version(history: list[dict[str, Any]], current: str | None) -> str 
     return steps[-2] if len(steps) > 1 else None
 
 
-def list_labels(config: Config) -> list[dict[str, Any]]:
-    """List every segment name of the current version, then those that were retired.
-
-    `size_history` has the rows and the share of the segment in each version that has been the current one.
-
-    Raises
-    ------
-    ModelNotFoundError
-        If nothing has been published yet.
-    """
-    store = Store(config.output.path)
-    current = store.load()
-    segments, sizes = _segments(current), _list_sizes(store)
-    lines = [
-        {"cluster_label": label, "cluster_id": line["cluster_id"], "status": "current"}
-        | {"rows": segments[label]["rows"], "share": segments[label]["share"]}
-        | {"born": line["born"], "retired": None, "description": line["description"]}
-        | {"centroid": segments[label]["centroid"], "size_history": sizes.get(label, [])}
-        for line in current.labels
-        for label in [line["cluster_label"]]
-    ]
-    gone = [
-        {"cluster_label": line["cluster_label"], "cluster_id": None, "status": "retired", "rows": 0, "share": 0.0}
-        | {"born": line["born"], "retired": line["version"], "description": line["description"]}
-        | {"centroid": {}, "size_history": sizes.get(line["cluster_label"], [])}
-        for line in current.retired
-    ]
-    return lines + gone
-
-
-def _list_sizes(store: Store) -> dict[str, list[dict[str, Any]]]:
-    """Give the size of each segment in every version that has been the current one, by its name of today."""
-    was_current = {line["version"] for line in store.history() if line["event"] in {"published", "promoted"}}
-    sizes: dict[str, list[dict[str, Any]]] = {}
-    for version in store.versions():
-        if version in was_current:
-            for line in store.list_segments(version):
-                size = {"version": version, "rows": line["rows"], "share": line["share"]}
-                sizes.setdefault(line["cluster_label"], []).append(size)
-    return sizes
-
-
-def suggest_labels(config: Config) -> list[dict[str, Any]]:
-    """Propose a name for each segment of the current version from what sets it apart; nothing is renamed.
-
-    Raises
-    ------
-    ModelNotFoundError
-        If nothing has been published yet.
-    """
-    store = Store(config.output.path)
-    current = store.load()
-    profile = profile_segments(current.summary, current.model.features, current.model.scaling)
-    names = suggest_names(profile, store.used_labels())
-    return [
-        {"cluster_label": line["cluster_label"], "suggestion": name, "share": line["share"]}
-        | {"description": line["description"]}
-        for line, name in zip(current.labels, names, strict=True)
-    ]
-
-
-def rename_segment(
-    config: Config, old: str, new: str, *, reason: str = "", now: datetime | None = None
-) -> dict[str, Any]:
-    """Call a segment of the current version by another name from now on.
-
-    No file of any version changes: the history holds the new name, and loading a version applies it. Assignments say
-    it after the next run, or `apply_renames`.
-
-    Raises
-    ------
-    ConfigError
-        If there is no segment `old`, or `new` is or was a name already.
-    """
-    store = Store(config.output.path)
-    with store.lock(config.name):
-        current = store.load_current(config.name)
-        used = store.used_labels()
-        if old not in current.model.labels:
-            error = ConfigError(f"there is no segment {old!r}; there are: {', '.join(current.model.labels)}")
-            error.add_note("`kmstream labels list` shows what each of them is.")
-            raise error
-        if not new.strip() or new in used:
-            error = ConfigError(f"{new!r} can't be a new name" + ("; it is or was one already" if new in used else ""))
-            error.add_note("A name is never used twice, so that old reports keep their meaning.")
-            raise error
-        store.log("renamed", now or datetime.now(UTC), version=current.version, old=old, new=new, reason=reason)
-        return {"old": old, "new": new, "version": current.version}
-
-
-def apply_renames(config: Config) -> dict[str, Any]:
-    """Make the assignments of the current version say the names that people gave since; the next run would, too.
-
-    Raises
-    ------
-    ModelNotFoundError
-        If nothing has been published yet.
-    KmstreamError
-        If a file can't be read or written; what is left is done the next time.
-    """
-    store = Store(config.output.path)
-    with store.lock(config.name):
-        finish_scores(store)
-        current = store.load_current(config.name)
-        n_files = apply_labels(config, store, current)
-        return {"version": current.version, "files": n_files, "labels": list(current.model.labels)}
-
-
-def freeze_labels(config: Config, *, frozen: bool = True, now: datetime | None = None) -> dict[str, Any]:
-    """Fix the number and the names of the segments, or let them be free again; a refit that can't keep them is held.
-
-    Raises
-    ------
-    ModelNotFoundError
-        If nothing has been published yet.
-    ConfigError
-        If `model.n_clusters` asks for another number than there is: every refit would be held.
-    """
-    store = Store(config.output.path)
-    with store.lock(config.name):
-        current = store.load_current(config.name)
-        labels = list(current.model.labels)
-        if frozen and config.model.n_clusters != len(labels):
-            error = ConfigError(
-                f"model.n_clusters is {config.model.n_clusters}; {current.version} has {len(labels)} segments"
-            )
-            error.add_note(
-                "Every refit would be held. Set it to the number of segments that is to stay, then freeze them."
-            )
-            raise error
-        event = "frozen" if frozen else "thawed"
-        store.log(event, now or datetime.now(UTC), version=current.version, labels=labels)
-        return {"version": current.version, "frozen": frozen, "labels": labels}
-
-
 def find_report(config: Config, which: str | None = None) -> Path:
     """Find the page of a version or a score run; the newest by default.
 
@@ -288,12 +151,13 @@ def _move_current(store: Store, version: str, event: str, now: datetime | None) 
         error = ConfigError(f"{version} is the current version already")
         error.add_note("`kmstream models list` shows the others.")
         raise error
-    store.load(version)  # refuses a version that is not whole
+    found = store.load(version)  # refuses a version that is not whole
     now = now or datetime.now(UTC)
     with store.finishing(version, now, is_new=False):
-        if store.assignments(version).is_dir():
+        # Those of a published version are complete, or `apply_labels` was cut off and goes on with the next run.
+        if store.assignments(version).is_dir() and store.status(version) == "held":
             mark_complete(store.assignments(version))
-        store.log(event, now, version=version, previous=previous)
+        store.log(event, now, version=version, previous=previous, labels=list(found.model.labels))
         store.set_current(version)
     return {"version": version, "previous": previous, "status": event}
 
@@ -320,7 +184,8 @@ def _describe(store: Store, found: ModelVersion) -> dict[str, Any]:
     }
 
 
-def _segments(found: ModelVersion) -> dict[str, dict[str, Any]]:
+def list_centroids(found: ModelVersion) -> dict[str, dict[str, Any]]:
+    """Give rows, share and centroid, in original units, of each segment of a version."""
     model = found.model
     names = encoded_names(model.features, model.scaling)
     means = np.where(found.summary.rows[:, None] > 0, found.summary.mean, model.centroids)

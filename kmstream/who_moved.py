@@ -2,12 +2,17 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from kmstream.assignments import Entry, read_manifest
 from kmstream.config import Config
+from kmstream.dataset import find_key_type, widen_key_type
 from kmstream.entities import Moves, Snapshot, find_moves
+from kmstream.errors import SchemaMismatchError
 from kmstream.provenance import Stopwatch
 from kmstream.store import ModelVersion, Store
 
@@ -35,8 +40,9 @@ def find_earlier(store: Store, current: ModelVersion | None, run: Assignments) -
 def follow_entities(config: Config, watch: Stopwatch, run: Assignments, earlier: Assignments | None) -> Moves | None:
     """Find which entities were in another segment than the time before, at the partitions that a run assigned.
 
-    Partitions are taken for snapshots, in the order of their paths. One that had been assigned earlier, and has changed
-    since, is compared with what it was.
+    Partitions are taken for snapshots, in the order of their paths; those of one hive folder for one. A partition that
+    had been assigned earlier, and has changed since, is compared with what it was. Earlier files without the key are
+    left out.
 
     Parameters
     ----------
@@ -59,7 +65,7 @@ def follow_entities(config: Config, watch: Stopwatch, run: Assignments, earlier:
     """
     if not config.dataset.key:
         return None
-    snapshots = list(_list_snapshots(run, earlier))
+    snapshots = list(_list_snapshots(run, earlier, config.dataset.key))
     last = max(i for i, snapshot in enumerate(snapshots) if snapshot.told)
     limit = config.engine.memory_limit // 2  # what is being read comes on top
     target = run.folder / f".{MOVED}"
@@ -67,20 +73,47 @@ def follow_entities(config: Config, watch: Stopwatch, run: Assignments, earlier:
         return find_moves(snapshots[: last + 1], config.dataset.key, target, memory_limit_bytes=limit)
 
 
-def _list_snapshots(run: Assignments, earlier: Assignments | None) -> Iterator[Snapshot]:
-    known: dict[str, Snapshot] = {}
+def _list_snapshots(run: Assignments, earlier: Assignments | None, key: str) -> Iterator[Snapshot]:
+    known: set[str] = set()
     if earlier is not None:
-        for path in earlier.entries:
-            entry = run.entries.get(path)
-            is_same = entry is not None and entry.fingerprint == earlier.entries[path].fingerprint
-            if not is_same and (earlier.folder / path).is_file():
-                known[path] = Snapshot(path, earlier.folder / path, earlier.labels, told=False)
+        kind = find_key_type(pq.read_schema(run.folder / min(run.entries)), key, min(run.entries))
+        for path, entry in earlier.entries.items():
+            is_same = path in run.entries and run.entries[path].fingerprint == entry.fingerprint
+            if not is_same and _holds_key(earlier.folder / path, key, kind):
+                known.add(path)
+    times: dict[str, list[str]] = {}
     for path in sorted({*run.entries, *known}):
-        before = known.get(path)
-        if path in run.entries:
-            yield Snapshot(path, run.folder / path, run.labels, before)
+        times.setdefault(_name_time(path), []).append(path)
+    for when, paths in times.items():
+        old = tuple(earlier.folder / path for path in paths if path in known) if earlier else ()
+        new = tuple(run.folder / path for path in paths if path in run.entries)
+        before = Snapshot(when, old, earlier.labels, told=False) if earlier and old else None
+        if new:
+            yield Snapshot(when, new, run.labels, before)
         elif before is not None:
             yield before
+
+
+def _name_time(path: str) -> str:
+    """Give the hive folder of a partition, whose files are of one time, or the partition itself.
+
+    Examples
+    --------
+    >>> _name_time("year=2024/month=03/part-7.parquet"), _name_time("2024-03.parquet")
+    ('year=2024/month=03', '2024-03.parquet')
+    """
+    folders = PurePosixPath(path).parts[:-1]
+    last = max((i for i, folder in enumerate(folders) if "=" in folder), default=None)
+    return path if last is None else "/".join(folders[: last + 1])
+
+
+def _holds_key(path: Path, key: str, kind: pa.DataType) -> bool:
+    """Whether an earlier file can be compared with: it may be older than the key, or hold it in another type."""
+    try:
+        widen_key_type(kind, find_key_type(pq.read_schema(path), key, str(path)), key, str(path))
+    except (FileNotFoundError, SchemaMismatchError):
+        return False
+    return True
 
 
 def tell_entities(moves: Moves | None, key: str, folder: Path) -> dict[str, Any] | None:

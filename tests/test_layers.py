@@ -49,6 +49,7 @@ LAYERS = {
         "scoring",
         "versions",
         "migration",
+        "names",
         "who_moved",
         "reporting",
         "results",

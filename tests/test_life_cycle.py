@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from kmstream.labels import match_labels
-from kmstream.life_cycle import LifeCycle, classify_life_cycle
+from kmstream.life_cycle import LifeCycle, choose_rows, classify_life_cycle
 from kmstream.pipeline import refresh
 from kmstream.versions import promote
 
@@ -116,16 +116,23 @@ def test_k_up_from_one_splits_it():
 
 def test_rows_that_are_new_do_not_split_the_segment_they_are_nearest_to():
     migration, members = np.array([[500, 0, 400], [0, 300, 0]]), np.array([[495, 0, 2], [0, 297, 0]])
-    life = classify_life_cycle(migration, ("a", "b"), ("a", "b", "new"), members)
+    counted = choose_rows(migration, members, rows_then=np.array([500, 300]))
+    life = classify_life_cycle(counted, ("a", "b"), ("a", "b", "new"))
     assert life.status == {"a": "kept", "b": "kept", "new": "emerged"}
     assert life.overlap == {"a": pytest.approx(495 / 497), "b": 1.0}
 
 
 def test_a_segment_that_nearly_all_rows_have_left_is_judged_by_all_of_them():
-    migration, members = np.array([[500, 450]]), np.array([[94, 0]])
-    assert classify_life_cycle(migration, ("a",), ("a", "new"), members).status["a"] == "split"
-    members = np.array([[95, 0]])  # a tenth is enough
-    assert classify_life_cycle(migration, ("a",), ("a", "new"), members).status["a"] == "kept"
+    migration, many, few = np.array([[500, 450]]), np.array([[95, 0]]), np.array([[94, 0]])
+
+    def status(members, rows_then):
+        counted = choose_rows(migration, members, np.array([rows_then]))
+        return classify_life_cycle(counted, ("a",), ("a", "new")).status["a"]
+
+    assert status(few, 10_000) == "split"
+    assert status(many, 10_000) == "kept"  # a tenth of the rows is enough
+    assert status(few, 940) == "kept"  # or a tenth of what it had: however large the crowd that is new
+    assert status(few, 941) == "split"
 
 
 HOME, EAST, NORTH, FAR = (0.0, 0.0), (10.0, 0.0), (0.0, 10.0), (40.0, 30.0)

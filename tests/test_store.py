@@ -210,11 +210,16 @@ def test_rename_labels_renames_everywhere_in_a_version(store):
     assert renamed.model.labels.index("vip") == version.model.labels.index("segment-02")
 
 
-def test_load_applies_later_renames_and_no_earlier_ones(store):
+def test_load_applies_later_renames_whatever_the_clock_says_and_no_earlier_ones(store):
     made = datetime.fromisoformat(store.load().created)
-    store.log("renamed", made - timedelta(days=1), old="segment-01", new="never")
-    store.log("renamed", made + timedelta(days=1), old="segment-01", new="vip")
-    store.log("renamed", made + timedelta(days=2), old="vip", new="gold")
+    history = store.models / "history.jsonl"
+    published = history.read_text()
+    history.unlink()
+    store.log("renamed", made + timedelta(days=1), old="segment-01", new="never")
+    with history.open("a") as file:
+        file.write(published)
+    store.log("renamed", made - timedelta(days=1), old="segment-01", new="vip")
+    store.log("renamed", made - timedelta(days=2), old="vip", new="gold")
     assert set(store.load().model.labels) == {"gold", "segment-02", "segment-03"}
 
 
@@ -230,7 +235,7 @@ from datetime import UTC, datetime
 from kmstream.store import Store
 store, writer = Store(sys.argv[1]), int(sys.argv[2])
 for number in range(100):
-    store.log("renamed", datetime.now(UTC), old=f"{writer}-{number}", new="x" * 500)
+    store.log("renamed", datetime.now(UTC), old=f"{writer}-{number}", new="x" * 5000)
 """
 
 

@@ -8,21 +8,17 @@ import pytest
 
 from kmstream.assignments import read_manifest
 from kmstream.errors import ConfigError, CorruptFileError, ModelNotFoundError
+from kmstream.names import apply_renames, freeze_labels, list_labels, rename_segment, suggest_labels
 from kmstream.pipeline import refresh, score
 from kmstream.store import Store
 from kmstream.versions import (
-    apply_renames,
     describe_version,
     diff_versions,
     find_report,
-    freeze_labels,
-    list_labels,
     list_versions,
     previous_version,
     promote,
-    rename_segment,
     rollback,
-    suggest_labels,
 )
 
 

@@ -86,7 +86,7 @@ def roll_back_model(options: Options) -> None:
 def list_segment_labels(options: Options) -> None:
     """List the names of the current version, then the retired ones."""
     from kmstream.cli.show_models import show_labels
-    from kmstream.versions import list_labels
+    from kmstream.names import list_labels
 
     config = options.load_config()
     found = list_labels(config)
@@ -104,7 +104,7 @@ def rename_label(
     reason: Annotated[str, typer.Option("--reason", help="Why, for the history.")] = "",
 ) -> None:
     """Call a segment by another name from now on."""
-    from kmstream.versions import rename_segment
+    from kmstream.names import rename_segment
 
     done = rename_segment(options.load_config(), old, new, reason=reason)
     text = (
@@ -118,7 +118,7 @@ def rename_label(
 @takes_options
 def apply_labels(options: Options) -> None:
     """Make the assignments of the current version say the names that segments were given since."""
-    from kmstream.versions import apply_renames
+    from kmstream.names import apply_renames
 
     done = apply_renames(options.load_config())
     text = f"{count(done['files'], 'assignment file')} of {done['version']} got new names"
@@ -131,7 +131,7 @@ def apply_labels(options: Options) -> None:
 def suggest_segment_names(options: Options) -> None:
     """Propose a name for each segment from what sets it apart; nothing is renamed."""
     from kmstream.cli.show_models import show_suggestions
-    from kmstream.versions import suggest_labels
+    from kmstream.names import suggest_labels
 
     config = options.load_config()
     found = suggest_labels(config)
@@ -147,7 +147,7 @@ def freeze_names(
     off: Annotated[bool, typer.Option("--off", help="Let number and names change again.")] = False,
 ) -> None:
     """Fix number and names of the segments: a refit that can't keep them is held."""
-    from kmstream.versions import freeze_labels
+    from kmstream.names import freeze_labels
 
     done = freeze_labels(options.load_config(), frozen=not off)
     what = ", ".join(done["labels"])

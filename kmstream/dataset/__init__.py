@@ -5,7 +5,14 @@ Read in this order: `find` (files, footers, spans), `schema` (what a file must h
 
 from kmstream.dataset.find import SPAN_ROWS, SUFFIXES, Dataset, Partition, Span, is_chosen, open_dataset, split_glob
 from kmstream.dataset.read import check_unchanged, locate, open_parquet, read_batches
-from kmstream.dataset.schema import CLUSTER_COLUMNS, check_schema, find_key_type, hive_values, sortable_type
+from kmstream.dataset.schema import (
+    CLUSTER_COLUMNS,
+    check_schema,
+    find_key_type,
+    hive_values,
+    sortable_type,
+    widen_key_type,
+)
 
 __all__ = [
     "CLUSTER_COLUMNS",
@@ -25,4 +32,5 @@ __all__ = [
     "read_batches",
     "sortable_type",
     "split_glob",
+    "widen_key_type",
 ]

@@ -23,7 +23,7 @@ from fsspec.utils import glob_translate
 
 from kmstream.config import Config, FeaturesConfig
 from kmstream.dataset.read import first_line, make_fingerprint, open_parquet
-from kmstream.dataset.schema import check_schema, check_weight_columns, find_key_type, hive_values
+from kmstream.dataset.schema import check_schema, check_weight_columns, find_key_type, hive_values, widen_key_type
 from kmstream.errors import CorruptFileError, DatasetNotFoundError
 from kmstream.weights import parse_time
 
@@ -60,6 +60,8 @@ class Partition:
         Memory of the page buffers while its feature columns are read.
     newest : float or None
         Seconds since 1970 of its newest row by `dataset.time`; None where the footer doesn't tell.
+    key_type : pyarrow.DataType or None
+        Of the column `dataset.key`.
     """
 
     path: str
@@ -73,6 +75,7 @@ class Partition:
     feature_bytes: int
     reader_bytes: int = 0
     newest: float | None = None
+    key_type: pa.DataType | None = None
 
     @property
     def longest_group(self) -> int:
@@ -184,6 +187,10 @@ def open_dataset(
 
     with ThreadPoolExecutor(_FOOTER_THREADS) as pool:
         partitions = tuple(pool.map(look, sorted(chosen)))
+    common = pa.null()
+    for partition in partitions:
+        if partition.key_type is not None:
+            common = widen_key_type(common, partition.key_type, config.dataset.key, partition.path)
     return Dataset(filesystem, root, partitions, features, tuple(ignored), config.dataset.path)
 
 
@@ -274,8 +281,6 @@ def _read_footer(
     time = config.dataset.time if config.model.half_life else ""
     check_schema(schema, hive, features, None if config.output.columns == "all" else config.output.columns, path)
     check_weight_columns(schema, hive, features.weight, time, path)
-    if config.dataset.key:
-        find_key_type(schema, config.dataset.key, path)
     names = set(features.columns)
     decoded = on_disk = 0
     largest: dict[str, int] = {}  # column chunk, uncompressed
@@ -300,6 +305,7 @@ def _read_footer(
         feature_bytes=on_disk,
         reader_bytes=sum(min(size, _PAGE_BYTES) for size in largest.values()) * _PAGES_HELD,
         newest=_find_newest(metadata, hive, time) if time else None,
+        key_type=find_key_type(schema, config.dataset.key, path) if config.dataset.key else None,
     )
 
 

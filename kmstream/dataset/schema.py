@@ -126,16 +126,40 @@ def find_key_type(schema: pa.Schema, key: str, path: str) -> pa.DataType:
     SchemaMismatchError
         If it is not there once, or of a type whose values can't be told apart for sure.
     """
-    cure = "Name a column as dataset.key that every file has, in one type, with one value for each entity."
     fields = [field for field in schema if field.name == key]
     if len(fields) != 1:
-        there = f"is there {len(fields)} times; expected once" if fields else "is missing"
-        raise _mismatch(f"key column {key!r} {there}", path, cure)
+        raise make_key_error(key, f"is there {len(fields)} times; expected once" if fields else "is missing", path)
     kind = plain_key_type(fields[0].type)
     if kind is None:
         expected = "whole numbers, text, bytes, dates, timestamps or decimals"
-        raise _mismatch(f"key column {key!r} has type {fields[0].type}; expected {expected}", path, cure)
+        raise make_key_error(key, f"has type {fields[0].type}; expected {expected}", path)
     return kind
+
+
+def widen_key_type(common: pa.DataType, kind: pa.DataType, key: str, path: str) -> pa.DataType:
+    """Give a type that holds the keys of the files before and of this one.
+
+    Raises
+    ------
+    SchemaMismatchError
+        If there is none.
+
+    Examples
+    --------
+    >>> widen_key_type(pa.int32(), pa.int64(), "customer", "b.parquet")
+    DataType(int64)
+    """
+    try:
+        both = [pa.schema([pa.field(key, one)]) for one in (common, kind)]
+        return pa.unify_schemas(both, promote_options="permissive").field(0).type
+    except (pa.ArrowTypeError, pa.ArrowInvalid) as cause:
+        raise make_key_error(key, f"has type {kind}; expected {common}, as in other files", path) from cause
+
+
+def make_key_error(key: str, problem: str, path: str) -> SchemaMismatchError:
+    """Say what is wrong with the key column of a file."""
+    cure = "Name a column as dataset.key that every file has, in one type, with one value for each entity."
+    return _mismatch(f"key column {key!r} {problem}", path, cure)
 
 
 def plain_key_type(kind: pa.DataType) -> pa.DataType | None:

@@ -1,6 +1,6 @@
 """One range of keys, followed through all snapshots: who is in each, in which segment, and who moved."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -60,9 +60,9 @@ def _find_segments(search: Search, step: Snapshot, keys: Range, known: Held) -> 
             _check_room(known, counted, search.limit)
     counted = add_up([counted, *waiting], len(step.labels))
     _check_room(known, counted, search.limit)
-    chosen = choose_segments(counted)
     places = np.array([search.labels.index(label) for label in step.labels], np.int32)
-    return Held(chosen.keys, places[chosen.code], np.zeros(len(chosen.keys), np.bool_))
+    chosen = choose_segments(replace(counted, code=places[counted.code]), known)
+    return replace(chosen, number=np.zeros(len(chosen.keys), np.bool_))
 
 
 def _check_room(known: Held, counted: Held, limit: int) -> None:

@@ -82,15 +82,15 @@ def add_up(parts: Sequence[Held], n_clusters: int) -> Held:
     return replace(rows.take(order[starts]), number=np.add.reduceat(rows.number[order], starts))
 
 
-def choose_segments(rows: Held) -> Held:
-    """Keep the cluster of most rows of each key; the first of those that have as many.
+def choose_segments(rows: Held, known: Held) -> Held:
+    """Keep the segment of most rows of each key; of those that have as many the one it was in before, else the first.
 
     Examples
     --------
-    >>> counted = Held(pa.array(["ann", "bob", "bob"]), np.array([0, 0, 1], np.int32), np.array([1, 1, 2]))
-    >>> chosen = choose_segments(counted)
+    >>> counted = Held(pa.array(["ann", "ann", "bob", "bob"]), np.array([0, 2, 0, 1], np.int32), np.array([1, 1, 1, 2]))
+    >>> chosen = choose_segments(counted, Held(pa.array(["ann"]), np.array([2], np.int32), np.zeros(1, bool)))
     >>> chosen.keys.to_pylist(), chosen.code.tolist()
-    (['ann', 'bob'], [0, 1])
+    (['ann', 'bob'], [2, 1])
     """
     first = _find_starts(rows.keys)
     if first.all():
@@ -98,4 +98,8 @@ def choose_segments(rows: Held) -> Held:
     entity = np.cumsum(first) - 1
     most = np.maximum.reduceat(rows.number, np.flatnonzero(first))
     winners = np.flatnonzero(rows.number == most[entity])
+    if len(winners) > len(most):
+        places = pc.index_in(rows.keys.take(pa.array(winners)), value_set=known.keys).fill_null(-1).to_numpy()
+        stays = np.append(known.code, -1)[places] == rows.code[winners]
+        winners = winners[np.lexsort((~stays, entity[winners]))]
     return rows.take(winners[np.diff(entity[winners], prepend=-1) > 0])

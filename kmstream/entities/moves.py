@@ -51,9 +51,9 @@ class Moves:
 def find_moves(snapshots: Sequence[Snapshot], key: str, target: Path, *, memory_limit_bytes: int) -> Moves:
     """Find the entities that changed their segment, and write them to a file.
 
-    An entity's segment in a snapshot is that of most of its rows there, the smaller cluster_id where two have as many.
-    It is compared, by name, with its segment in the last snapshot that held it. Rows without key or cluster_id are
-    left out.
+    An entity's segment in a snapshot is that of most of its rows there; of two with as many the one it was in before,
+    else that of the smaller cluster_id. It is compared, by name, with its segment in the last snapshot that held it.
+    Rows without key or cluster_id are left out.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def find_moves(snapshots: Sequence[Snapshot], key: str, target: Path, *, memory_
     >>> for month, ids in {"may": [0, 0, 1], "june": [0, 1, 1]}.items():
     ...     rows = pa.table({"customer": ["ann", "bob", "cyd"], "cluster_id": pa.array(ids, pa.int32())})
     ...     pq.write_table(rows, folder / month)
-    >>> months = [Snapshot(month, folder / month, ("new", "loyal")) for month in ("may", "june")]
+    >>> months = [Snapshot(month, (folder / month,), ("new", "loyal")) for month in ("may", "june")]
     >>> moves = find_moves(months, "customer", folder / "moves.parquet", memory_limit_bytes=2**30)
     >>> moves.counts.tolist()
     [[1, 1], [0, 1]]

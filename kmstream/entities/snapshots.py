@@ -12,35 +12,36 @@ import pyarrow.compute as pc
 import pyarrow.fs
 import pyarrow.parquet as pq
 
-from kmstream.dataset import find_key_type, open_parquet, sortable_type
+from kmstream.dataset import find_key_type, open_parquet, sortable_type, widen_key_type
 from kmstream.dataset.read import first_line
+from kmstream.dataset.schema import make_key_error
 from kmstream.entities.held import Held
-from kmstream.errors import CorruptFileError, SchemaMismatchError
+from kmstream.errors import CorruptFileError
 
 _BATCH_ROWS, _BATCH_ROW_BYTES = 1 << 16, 512  # rows read at a time, at most; the part of the limit for each of them
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """An assignment file, and what it says about when.
+    """Assignment files of one time.
 
     Attributes
     ----------
     when : str
-        The partition's path below the dataset.
-    path : Path
-        Holds the key column and `cluster_id`, which is null where a row could not be assigned.
+        What the time is called: a partition, or the folder of several.
+    paths : tuple of Path
+        Each holds the key column and `cluster_id`, which is null where a row could not be assigned.
     labels : tuple of str
         Names by cluster_id.
     before : Snapshot, optional
-        What the partition held before it was written anew. It counts as a snapshot right before this one that is only
+        What the files held before they were written anew. It counts as a snapshot right before this one that is only
         read: who is in it is compared with it, who is not with their latest earlier state.
     told : bool
         False where it is only read, so that later snapshots have something to be compared with.
     """
 
     when: str
-    path: Path
+    paths: tuple[Path, ...]
     labels: tuple[str, ...]
     before: "Snapshot | None" = None
     told: bool = True
@@ -105,20 +106,15 @@ def find_common_type(steps: Sequence[Snapshot], key: str) -> pa.DataType:
     SchemaMismatchError
         For the first file in which the column can't be a key.
     """
-    common = pa.field(key, pa.null())
-    for step in steps:
-        with _open(step) as file:
+    common = pa.null()
+    for path in (path for step in steps for path in step.paths):
+        with _open(path) as file:
             schema = file.schema_arrow
         if schema.names.count("cluster_id") != 1:
             there = f"{schema.names.count('cluster_id')} columns cluster_id; expected one"
-            raise _make_corrupt(f"this is not an assignment file: it has {there}", step)
-        kind = find_key_type(schema, key, step.when)
-        try:
-            both = [pa.schema([common]), pa.schema([pa.field(key, kind)])]
-            common = pa.unify_schemas(both, promote_options="permissive").field(0)
-        except pa.ArrowTypeError as cause:
-            raise _make_mismatch(key, f"has type {kind}; expected {common.type}, as in earlier files", step) from cause
-    return pa.string() if pa.types.is_null(common.type) else common.type
+            raise _make_corrupt(f"this is not an assignment file: it has {there}", path)
+        common = widen_key_type(common, find_key_type(schema, key, str(path)), key, str(path))
+    return pa.string() if pa.types.is_null(common) else common
 
 
 def read_rows(search: Search, step: Snapshot, wanted: Range) -> Iterator[Held]:
@@ -132,48 +128,43 @@ def read_rows(search: Search, step: Snapshot, wanted: Range) -> Iterator[Held]:
         If it holds keys that the common type can't.
     """
     batch_rows = min(max(search.limit // _BATCH_ROW_BYTES, 1), _BATCH_ROWS)
-    with _open(step) as file:
-        for batch in file.iter_batches(batch_rows, columns=[search.key, "cluster_id"], use_threads=False):
-            keys, ids = _cast(batch.column(search.key), search, step), batch.column("cluster_id")
-            tests = [keys.is_valid(), ids.is_valid()]
-            tests += [pc.greater_equal(keys, wanted.begin)] if wanted.begin is not None else []
-            tests += [pc.less(keys, wanted.end)] if wanted.end is not None else []
-            keep = reduce(pc.and_, tests)
-            keys, code = keys.filter(keep), ids.filter(keep).to_numpy()
-            if len(code) and not 0 <= code.min() <= code.max() < len(step.labels):
-                raise _make_corrupt(f"cluster_id {code.min()} to {code.max()}; {len(step.labels)} have a name", step)
-            yield Held(keys, code, np.ones(len(code), np.int64))
+    for path in step.paths:
+        with _open(path) as file:
+            for batch in file.iter_batches(batch_rows, columns=[search.key, "cluster_id"], use_threads=False):
+                keys, ids = _cast(batch.column(search.key), search, path), batch.column("cluster_id")
+                tests = [keys.is_valid(), ids.is_valid()]
+                tests += [pc.greater_equal(keys, wanted.begin)] if wanted.begin is not None else []
+                tests += [pc.less(keys, wanted.end)] if wanted.end is not None else []
+                keep = reduce(pc.and_, tests)
+                keys, code = keys.filter(keep), ids.filter(keep).to_numpy()
+                if len(code) and not 0 <= code.min() <= code.max() < len(step.labels):
+                    found = f"cluster_id {code.min()} to {code.max()}"
+                    raise _make_corrupt(f"{found}; {len(step.labels)} have a name", path)
+                yield Held(keys, code, np.ones(len(code), np.int64))
 
 
-def _cast(keys: pa.Array, search: Search, step: Snapshot) -> pa.Array:
+def _cast(keys: pa.Array, search: Search, path: Path) -> pa.Array:
     kind = search.sorted_type
     try:
         return (keys.storage if isinstance(keys, pa.ExtensionArray) else keys).cast(kind)
     except pa.ArrowInvalid as cause:
-        raise _make_mismatch(search.key, f"holds values that {kind} can't: {first_line(cause)}", step) from cause
+        raise make_key_error(search.key, f"holds values that {kind} can't: {first_line(cause)}", str(path)) from cause
 
 
 @contextmanager
-def _open(step: Snapshot) -> Iterator[pq.ParquetFile]:
+def _open(path: Path) -> Iterator[pq.ParquetFile]:
     """Open an assignment file, and explain what goes wrong while it is open."""
     try:
-        with open_parquet(pyarrow.fs.LocalFileSystem(), str(step.path)) as file:
+        with open_parquet(pyarrow.fs.LocalFileSystem(), str(path)) as file:
             yield file
     except (pa.ArrowException, OSError) as cause:
         if isinstance(cause, OSError) and cause.errno is not None:  # the storage failed, not the file
             raise
-        raise _make_corrupt(f"the file can't be read: {first_line(cause)}", step) from cause
+        raise _make_corrupt(f"the file can't be read: {first_line(cause)}", path) from cause
 
 
-def _make_corrupt(problem: str, step: Snapshot) -> CorruptFileError:
-    error = CorruptFileError(f"assignments of {step.when}: {problem}")
-    error.add_note(f"in {step.path}")
+def _make_corrupt(problem: str, path: Path) -> CorruptFileError:
+    error = CorruptFileError(f"assignments of {path.name}: {problem}")
+    error.add_note(f"in {path}")
     error.add_note("Something else wrote to it. Remove it, and score the partition again.")
-    return error
-
-
-def _make_mismatch(key: str, problem: str, step: Snapshot) -> SchemaMismatchError:
-    error = SchemaMismatchError(f"key column {key!r} {problem}")
-    error.add_note(f"in {step.when}")
-    error.add_note("Name a column as dataset.key that every file has, in one type, with one value for each entity.")
     return error

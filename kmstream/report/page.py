@@ -150,10 +150,14 @@ def _sections(drift: Mapping[str, Any], run: RunFacts, places: Mapping[str, Plac
         "names",
         "What speaks for the names",
         (tables.render_names(drift),),
-        "Each name goes to a near centre, such that all distances together are least (in scaled units). The margin is "
-        "what the best choice without this pair would cost more: near 0, the name could as well have gone elsewhere. "
-        "By shared rows is the name that most rows in common would have given. A segment that keeps less than "
-        "70&nbsp;% of its old rows is marked.",
+        (
+            "The features have changed, so names went by shared rows: the distance is the share that does not stay. "
+            if drift.get("matched_by") == "overlap"
+            else "Each name goes to a near centre, such that all distances together are least (in scaled units). "
+        )
+        + "The margin is what the best choice without this pair would cost more: near 0, the name could as well have "
+        "gone elsewhere. By shared rows is the name that most rows in common would have given. A segment that keeps "
+        "less than 70&nbsp;% of its old rows is marked.",
     )
     entities = drift.get("entities") or {}
     yield Section(
@@ -162,7 +166,7 @@ def _sections(drift: Mapping[str, Any], run: RunFacts, places: Mapping[str, Plac
         (_columns([places["entities"].render(), _titled("Largest moves", tables.render_moves(entities, "Times"))]),)
         if entities
         else (),
-        f"{tell_moves(entities)} Each is compared with the last time it was seen; who moved, and when, is in "
+        f"{as_html(tell_moves(entities))} Each is compared with the last time it was seen; who moved, and when, is in "
         f"{as_html(Path(entities['file']).name)} beside this page."
         if entities
         else "",

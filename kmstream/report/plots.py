@@ -87,7 +87,7 @@ def draw_migration(drift: Mapping[str, Any]) -> go.Figure | None:
     if not migration or not migration.get("rows"):
         return None
     counts = np.asarray(migration["rows"], dtype=float)
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    shares = _divide_rows(counts)
     before, after = [str(x) for x in migration["labels_from"]], [str(x) for x in migration["labels_to"]]
     gone = np.array([[old != new for new in after] for old in before]) * counts
     rows, columns = _largest(gone.sum(axis=1), before), _largest(gone.sum(axis=0), after)
@@ -177,7 +177,7 @@ def draw_flows(table: Mapping[str, Any], unit: str) -> go.Figure | None:
             figure.add_annotation(
                 x=x, y=(top + end) / 2, text=text, xanchor=anchor, xshift=shift, showarrow=False, font={"size": 12}
             )
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    shares = _divide_rows(counts)
     hover = [
         f"{as_plot_text(before[i], 60)} \u2192 {as_plot_text(after[j], 60)}<br>"
         f"{number(counts[i, j])} {unit}, {percent(shares[i, j])}"
@@ -199,6 +199,13 @@ def _stack_bands(counts: NDArray[np.float64], totals: NDArray[np.float64]) -> ND
     starts = np.concatenate([[0.0], np.cumsum(totals + gap)[:-1]])
     ends = starts[:, None] + np.cumsum(counts, axis=1)
     return np.stack([ends - counts, ends], axis=2)
+
+
+def _divide_rows(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Give the shares of each row of a table."""
+    totals = counts.sum(axis=1, keepdims=True)
+    shares: NDArray[np.float64] = np.divide(counts, totals, out=np.zeros_like(counts), where=totals > 0)
+    return shares
 
 
 def _faded(colour: str, opacity: float) -> str:

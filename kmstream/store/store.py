@@ -249,32 +249,26 @@ class Store:
             raise error
         check_version(folder)
         found = read_version(folder)
-        called = self.renamed_since(found.created)
+        called = self.renamed_since(found.version)
         return rename_labels(found, called) if called else found
 
-    def renamed_since(self, created: str) -> dict[str, str]:
-        """Give what people call segments now, by the name that each had at a time; no file of a version changes.
+    def renamed_since(self, version: str) -> dict[str, str]:
+        """Give what people call segments now, by the names a version was made with; no file of it changes.
 
-        Parameters
-        ----------
-        created : str
-            ISO 8601.
+        The order of the history counts, not its times: clocks may be set back.
         """
         called: dict[str, str] = {}
-        made = datetime.fromisoformat(created)
+        is_made = False
         for line in self.history():
-            if line["event"] == "renamed" and datetime.fromisoformat(line["time"]) > made:
-                known = {name: line["new"] if now == line["old"] else now for name, now in called.items()}
-                called = known if line["old"] in called.values() else known | {line["old"]: line["new"]}
+            is_made = is_made or (line["event"] in {"published", "held"} and line["version"] == version)
+            if line["event"] == "renamed" and is_made:
+                called = {name: line["new"] if now == line["old"] else now for name, now in called.items()}
+                called.setdefault(line["old"], line["new"])
         return called
 
     def list_segments(self, version: str) -> tuple[dict[str, Any], ...]:
         """Give the registry's line of each segment of a version, by the names of today."""
-        return rename_lines(self.read_json(version, "labels.json")["labels"], self.renamed_since(self.created(version)))
-
-    def created(self, version: str) -> str:
-        """Tell when a version was made: ISO 8601."""
-        return str(self.read_json(version, "model.json")["created"])
+        return rename_lines(self.read_json(version, "labels.json")["labels"], self.renamed_since(version))
 
     def read_json(self, version: str, name: str) -> dict[str, Any]:
         """Read one JSON file of a version."""
@@ -285,10 +279,11 @@ class Store:
         replace_file(self.models / "CURRENT", f"{version}\n")
 
     def log(self, event: str, time: datetime, **facts: object) -> None:
-        """Append a line to the history; one write, so that lines of several writers never mix."""
+        """Append a line to the history; one writer at a time, so that none takes another's half line for a cut one."""
         line = json.dumps({"time": time.isoformat(), "event": event, **facts}) + "\n"
         path = self.models / "history.jsonl"
-        with explain_write_errors(path), path.open("a+b", buffering=0) as file:
+        turn = filelock.FileLock(self.models / ".history.lock")
+        with explain_write_errors(path), turn, path.open("a+b", buffering=0) as file:
             if file.tell() and os.pread(file.fileno(), 1, file.tell() - 1) != b"\n":
                 line = "\n" + line  # a crash cut the last line off; it stays alone
             file.write(line.encode())
@@ -318,8 +313,10 @@ class Store:
         """Give the names that a refit must keep, as they are called now; None if names are free."""
         frozen: set[str] | None = None
         for line in self.history():
-            if line["event"] in {"frozen", "thawed"}:
-                frozen = set(line["labels"]) if line["event"] == "frozen" else None
+            if line["event"] == "thawed":
+                frozen = None
+            elif line["event"] == "frozen" or (frozen and line["event"] in {"promoted", "rolled-back"}):
+                frozen = set(line["labels"])  # a person who promotes other names wants those
             elif line["event"] == "renamed" and frozen and line["old"] in frozen:
                 frozen = frozen - {line["old"]} | {line["new"]}
         return frozen

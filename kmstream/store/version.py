@@ -81,6 +81,7 @@ def rename_labels(found: ModelVersion, called: Mapping[str, str]) -> ModelVersio
         model=replace(found.model, labels=tuple(called.get(label, label) for label in found.model.labels)),
         retired=rename_lines(found.retired, called),
         labels=rename_lines(found.labels, called),
+        gate=tuple(replace(check, label=called.get(check.label, check.label)) for check in found.gate),
         sample=found.sample.set_column(index, "cluster_label", pa.array(column, pa.string())),
     )
 

@@ -1,0 +1,186 @@
+"""What people do with the names of segments: look, take a suggestion, rename, make assignments say so, freeze."""
+
+from collections.abc import Collection
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+
+from kmstream.config import Config
+from kmstream.descriptions import profile_segments, suggest_names
+from kmstream.errors import ConfigError
+from kmstream.labels import is_automatic
+from kmstream.relabel import apply_labels
+from kmstream.scoring import finish_scores
+from kmstream.store import Store
+from kmstream.versions import list_centroids
+
+MAX_NAME_LENGTH = 80  # characters
+
+
+def list_labels(config: Config) -> list[dict[str, Any]]:
+    """List every segment name of the current version, then those that were retired.
+
+    `size_history` has the rows and the share of the segment in each version that has been the current one, the current
+    one last.
+
+    Raises
+    ------
+    ModelNotFoundError
+        If nothing has been published yet.
+    """
+    store = Store(config.output.path)
+    current = store.load()
+    segments, sizes = list_centroids(current), _list_sizes(store)
+    lines = [
+        {"cluster_label": label, "cluster_id": line["cluster_id"], "status": "current"}
+        | {"rows": segments[label]["rows"], "share": segments[label]["share"]}
+        | {"born": line["born"], "retired": None, "description": line["description"]}
+        | {"centroid": segments[label]["centroid"], "size_history": sizes.get(label, [])}
+        for line in current.labels
+        for label in [line["cluster_label"]]
+    ]
+    gone = [
+        {"cluster_label": line["cluster_label"], "cluster_id": None, "status": "retired", "rows": 0, "share": 0.0}
+        | {"born": line["born"], "retired": line["version"], "description": line["description"]}
+        | {"centroid": {}, "size_history": sizes.get(line["cluster_label"], [])}
+        for line in current.retired
+    ]
+    return lines + gone
+
+
+def _list_sizes(store: Store) -> dict[str, list[dict[str, Any]]]:
+    """Give the size of each segment in every version that has been the current one, by its name of today."""
+    moves = [line["version"] for line in store.history() if line["event"] in {"published", "promoted", "rolled-back"}]
+    sizes: dict[str, list[dict[str, Any]]] = {}
+    for version in reversed(dict.fromkeys(reversed(moves))):  # by the time when each was made current last
+        with suppress(OSError, ValueError):  # a damaged one is marked in the list of versions
+            for line in store.list_segments(version):
+                size = {"version": version, "rows": line["rows"], "share": line["share"]}
+                sizes.setdefault(line["cluster_label"], []).append(size)
+    return sizes
+
+
+def suggest_labels(config: Config) -> list[dict[str, Any]]:
+    """Propose a name for each segment of the current version from what sets it apart; nothing is renamed.
+
+    Raises
+    ------
+    ModelNotFoundError
+        If nothing has been published yet.
+    """
+    store = Store(config.output.path)
+    current = store.load()
+    profile = profile_segments(current.summary, current.model.features, current.model.scaling)
+    names = suggest_names(profile, store.used_labels())
+    return [
+        {"cluster_label": line["cluster_label"], "suggestion": name, "share": line["share"]}
+        | {"description": line["description"]}
+        for line, name in zip(current.labels, names, strict=True)
+    ]
+
+
+def rename_segment(
+    config: Config, old: str, new: str, *, reason: str = "", now: datetime | None = None
+) -> dict[str, Any]:
+    """Call a segment of the current version by another name from now on.
+
+    No file of any version changes: the history holds the new name, and loading a version applies it. Assignments say
+    it after the next run, or `apply_renames`.
+
+    Raises
+    ------
+    ConfigError
+        If there is no segment `old`, or `new` is or was a name already.
+    """
+    store = Store(config.output.path)
+    with store.lock(config.name):
+        current = store.load_current(config.name)
+        used = store.used_labels()
+        if old not in current.model.labels:
+            error = ConfigError(f"there is no segment {old!r}; there are: {', '.join(current.model.labels)}")
+            error.add_note("`kmstream labels list` shows what each of them is.")
+            raise error
+        check_new_name(old, new, used)
+        store.log("renamed", now or datetime.now(UTC), version=current.version, old=old, new=new, reason=reason)
+        return {"old": old, "new": new, "version": current.version}
+
+
+def check_new_name(old: str, new: str, used: Collection[str]) -> None:
+    """Refuse a name that would be confused with another, or can't be written down.
+
+    Raises
+    ------
+    ConfigError
+    """
+    problem, cure = "", "Names are told apart by people, in tables, queries and file names."
+    if not new.strip():
+        problem = "it is empty"
+    elif new == old:
+        problem = "it is called that already"
+    elif new in used:
+        problem, cure = (
+            "it is or was one already",
+            "A name is never used twice, so that old reports keep their meaning.",
+        )
+    elif new != new.strip():
+        problem = "it begins or ends with a blank"
+    elif not all(letter.isprintable() for letter in new):
+        problem = "it holds a character that can't be shown"
+    elif len(new) > MAX_NAME_LENGTH:
+        problem = f"it has {len(new)} characters; expected at most {MAX_NAME_LENGTH}"
+    elif same := [name for name in used if name.casefold() == new.casefold() and name != old]:
+        problem = f"it differs from {same[0]!r} by upper and lower case only"
+    elif is_automatic(new):
+        problem, cure = "such names are given by themselves", "Choose one that says what the segment is."
+    if problem:
+        error = ConfigError(f"{new!r} can't be a new name; {problem}")
+        error.add_note(cure)
+        raise error
+
+
+def apply_renames(config: Config) -> dict[str, Any]:
+    """Make the assignments of the current version say the names that people gave since; the next run would, too.
+
+    Raises
+    ------
+    ModelNotFoundError
+        If nothing has been published yet.
+    KmstreamError
+        If a file can't be read or written; what is left is done the next time.
+    """
+    store = Store(config.output.path)
+    with store.lock(config.name):
+        finish_scores(store)
+        current = store.load_current(config.name)
+        n_files = apply_labels(config, store, current)
+        return {"version": current.version, "files": n_files, "labels": list(current.model.labels)}
+
+
+def freeze_labels(config: Config, *, frozen: bool = True, now: datetime | None = None) -> dict[str, Any]:
+    """Fix the number and the names of the segments, or let them be free again; a refit that can't keep them is held.
+
+    Raises
+    ------
+    ModelNotFoundError
+        If nothing has been published yet.
+    ConfigError
+        If `model.n_clusters` asks for another number than there is: every refit would be held.
+    """
+    store = Store(config.output.path)
+    with store.lock(config.name):
+        current = store.load_current(config.name)
+        labels = list(current.model.labels)
+        if frozen and config.model.n_clusters != len(labels):
+            error = ConfigError(
+                f"model.n_clusters is {config.model.n_clusters}; {current.version} has {len(labels)} segments"
+            )
+            error.add_note(
+                "Every refit would be held. Set it to the number of segments that is to stay, then freeze them."
+            )
+            raise error
+        was = store.frozen_labels()
+        if (was is None) == frozen or (frozen and was != set(labels)):
+            store.log(
+                "frozen" if frozen else "thawed", now or datetime.now(UTC), version=current.version, labels=labels
+            )
+        return {"version": current.version, "frozen": frozen, "labels": labels}
