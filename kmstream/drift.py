@@ -14,7 +14,8 @@ from scipy.spatial.distance import jensenshannon
 from scipy.stats import chi2_contingency
 
 from kmstream.config import DriftConfig
-from kmstream.reasons import Reason, find_reasons, worst
+from kmstream.noise import outlier_noise, psi_noise, ratio_noise, share_noise, shift_noise
+from kmstream.reasons import Reason, find_reasons, find_too_few, worst
 from kmstream.summary import ClusterSummary
 
 FloatArray = NDArray[np.float64]
@@ -42,6 +43,8 @@ class Observed:
         Rows per frozen bin of each numeric feature; the last column counts missing values.
     outliers : ndarray of shape (n_clusters,), optional
         Rows beyond the reference's 99 % distance of their segment; None where they were not counted.
+    n_rows : int, optional
+        Rows with a segment, whatever they weigh.
     """
 
     labels: tuple[str, ...]
@@ -49,11 +52,15 @@ class Observed:
     original: FloatArray
     bins: Counts
     outliers: Counts | None = None
+    n_rows: int | None = None
 
 
 @dataclass(frozen=True)
 class DriftReport:
-    """What `drift.json` holds, but for names and versions."""
+    """What `drift.json` holds, but for names and versions.
+
+    `too_few_rows` are the measures by which even an alert could be chance: the window is too small to be judged by.
+    """
 
     severity: str
     reasons: tuple[Reason, ...]
@@ -64,6 +71,7 @@ class DriftReport:
     against_model: dict[str, Any] | None = None
     migration: dict[str, Any] | None = None
     ari: float | None = None
+    too_few_rows: tuple[str, ...] = ()
 
     def to_json(self, *, name: str, reference: str | None, current: str) -> dict[str, Any]:
         """Give the content of drift.json; `reference` and `current` say what was compared, a version or a run."""
@@ -73,7 +81,11 @@ class DriftReport:
 
 
 def compare(
-    reference: Observed | None, current: Observed, thresholds: DriftConfig, feature_names: Sequence[str]
+    reference: Observed | None,
+    current: Observed,
+    thresholds: DriftConfig,
+    feature_names: Sequence[str],
+    categorical: Mapping[str, int] | None = None,
 ) -> DriftReport:
     """Compare the current rows with the reference.
 
@@ -86,6 +98,8 @@ def compare(
     thresholds : DriftConfig
     feature_names : sequence of str
         Names of the n_features columns.
+    categorical : mapping of str to int, optional
+        How many of the columns, the last ones, are of which categorical feature.
     """
     if reference is None:
         return _describe_first(current, feature_names)
@@ -95,7 +109,8 @@ def compare(
     for segment in segments:
         known, there = segment["cluster_label"] in reference.labels, segment["cluster_label"] in current.labels
         segment["status"] = "kept" if known and there else "emerged" if there else "retired"
-    features = _compare_features(reference, current, r, c, feature_names)
+    counted = _count_values(reference, current, r, c, categorical or {})
+    features = _compare_features(r, c, feature_names, counted, categorical or {})
     shifts = [s["centroid_shift_radii"] for s in segments if s["centroid_shift_radii"] is not None]
     _, p_value, cramers_v = share_chi2(r.rows, c.rows)
     values = (
@@ -112,10 +127,41 @@ def compare(
         max((f["psi"] for f in features), default=0.0),
     )
     totals: dict[str, Any] = dict(zip(_TOTALS, values, strict=True))
+    _add_noise(totals, segments, features, (reference, current), (r, c), counted)
     reasons = find_reasons(totals, segments, features, thresholds)
     if not c.rows.any():  # nothing is known of the segments then, only of what is missing
         reasons = tuple(reason for reason in reasons if reason.measure == "feature_psi")
-    return DriftReport(worst(reasons), reasons, totals, tuple(segments), tuple(features))
+    too_few = find_too_few(totals, features, thresholds)
+    return DriftReport(worst(reasons), reasons, totals, tuple(segments), tuple(features), too_few_rows=too_few)
+
+
+def _add_noise(
+    totals: dict[str, Any],
+    segments: Sequence[dict[str, Any]],
+    features: Sequence[dict[str, Any]],
+    sides: tuple[Observed, Observed],
+    aligned: tuple["_Aligned", "_Aligned"],
+    counted: Sequence[tuple[Counts, Counts]],
+) -> None:
+    """Add to each figure the level that chance alone may take it to in windows of these sizes.
+
+    Weights are taken for rows, but weights that add up to less than the rows are scaled up to them.
+    """
+    reference, current = sides
+    weight = aligned[1].rows.sum().item()
+    scale = max(1.0, current.n_rows / weight) if current.n_rows and weight else 1.0
+    r_rows, c_rows = (side.rows * scale for side in aligned)
+    totals["noise"] = {
+        "share_psi": psi_noise(r_rows, c_rows),
+        "inertia_ratio": ratio_noise(reference.summary, current.summary, scale),
+        "outlier_share": outlier_noise(1.0 - OUTLIER_QUANTILE, c_rows.sum()),
+    }
+    levels = zip(share_noise(r_rows, c_rows), shift_noise(r_rows, c_rows), strict=True)
+    for segment, (share_level, shift_level) in zip(segments, levels, strict=True):
+        segment |= {"share_noise": float(share_level), "shift_noise": float(shift_level)}
+    for feature, counts in zip(features, counted, strict=True):
+        one, other = (rows * scale for rows in counts)
+        feature["psi_noise"] = psi_noise(one, other, n_tests=len(features))
 
 
 def add_facts(report: DriftReport, told: Mapping[str, Mapping[str, Any]]) -> DriftReport:
@@ -255,8 +301,34 @@ def _compare_segment(r: _Aligned, c: _Aligned, i: int, feature_names: Sequence[s
     return segment
 
 
+def _count_values(
+    reference: Observed, current: Observed, r: "_Aligned", c: "_Aligned", categorical: Mapping[str, int]
+) -> list[tuple[Counts, Counts]]:
+    """Give the rows of both sides by value: bins of a numeric feature, yes and no of a category, then the categories.
+
+    Last of the bins are missing values; last of the categories is what none of them holds.
+    """
+    counted: list[tuple[Counts, Counts]] = list(zip(reference.bins, current.bins, strict=True))
+    rows = [side.rows.sum() for side in (r, c)]
+    shares = [(side.shares @ side.mean)[len(current.bins) :] for side in (r, c)]
+    for j in range(len(shares[0])):
+        one, other = (n * np.array([share[j], 1.0 - share[j]]) for n, share in zip(rows, shares, strict=True))
+        counted.append((one, other))
+    first = 0
+    for n_categories in categorical.values():
+        own = [share[first : first + n_categories] for share in shares]
+        one, other = (n * np.append(part, max(0.0, 1.0 - part.sum())) for n, part in zip(rows, own, strict=True))
+        counted.append((one, other))
+        first += n_categories
+    return counted
+
+
 def _compare_features(
-    reference: Observed, current: Observed, r: _Aligned, c: _Aligned, feature_names: Sequence[str]
+    r: "_Aligned",
+    c: "_Aligned",
+    feature_names: Sequence[str],
+    counted: Sequence[tuple[Counts, Counts]],
+    categorical: Mapping[str, int],
 ) -> list[dict[str, Any]]:
     # Where one side has no rows its mean is taken from the other: all of its effect is then one of the mix.
     mean_r = np.where(r.rows[:, None] > 0, r.mean, c.mean)
@@ -264,26 +336,31 @@ def _compare_features(
     mix = (c.shares - r.shares) @ mean_r
     within = c.shares @ (mean_c - mean_r)
     mean_from, mean_to = r.shares @ mean_r, c.shares @ mean_c
-    n_r, n_c = r.rows.sum().item(), c.rows.sum().item()
+    n_numeric = len(counted) - len(categorical) - sum(categorical.values())
     features = []
     for j, name in enumerate(feature_names):
-        if j < len(current.bins):
-            # A bin that is empty on both sides says nothing; smoothed, it would look like drift of a small window.
-            seen = (reference.bins[j] + current.bins[j]) > 0
-            value = psi(reference.bins[j][seen], current.bins[j][seen]) if current.bins[j].any() else 0.0
-        else:  # a one-hot column: its mean is the share of rows in this category
-            value = psi(*(np.array([n * m, n * (1 - m)]) for n, m in ((n_r, mean_from[j]), (n_c, mean_to[j]))))
-        features.append(
-            {
-                "feature": name,
-                "psi": value,
-                "mean_from": float(mean_from[j]),
-                "mean_to": float(mean_to[j]),
-                "mix_effect": float(mix[j]),
-                "within_effect": float(within[j]),
-            }
-        )
+        one = {"feature": name, "psi": _psi_of_seen(*counted[j])}
+        one |= {"mean_from": float(mean_from[j]), "mean_to": float(mean_to[j])}
+        one |= {"mix_effect": float(mix[j]), "within_effect": float(within[j])}
+        if j < n_numeric:
+            one |= dict(zip(("missing_from", "missing_to"), _last_shares(counted[j]), strict=True))
+        features.append(one)
+    for name, rows in zip(categorical, counted[len(feature_names) :], strict=True):
+        nothing = dict.fromkeys(("mean_from", "mean_to", "mix_effect", "within_effect"))
+        unseen = dict(zip(("unseen_from", "unseen_to"), _last_shares(rows), strict=True))
+        features.append({"feature": name, "psi": _psi_of_seen(*rows), **nothing, **unseen})
     return features
+
+
+def _psi_of_seen(reference_rows: Counts, current_rows: Counts) -> float:
+    """Leave out bins that are empty on both sides: smoothed, they would look like drift of a small window."""
+    seen = (reference_rows + current_rows) > 0
+    return psi(reference_rows[seen], current_rows[seen]) if current_rows.any() else 0.0
+
+
+def _last_shares(counted: tuple[Counts, Counts]) -> list[float]:
+    """Give the share of the last bin: what is missing, or none of the categories."""
+    return [float(rows[-1] / rows.sum()) if rows.sum() else 0.0 for rows in counted]
 
 
 def _describe_first(current: Observed, feature_names: Sequence[str]) -> DriftReport:

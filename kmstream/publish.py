@@ -18,6 +18,7 @@ from kmstream.fit import Fit
 from kmstream.guard import Check, Measured, check_refit
 from kmstream.labels import LabelMatch
 from kmstream.life_cycle import LifeCycle, choose_rows, classify_life_cycle
+from kmstream.profile import tell_separation
 from kmstream.provenance import Stopwatch, describe_run, peak_rss_bytes
 from kmstream.quality import calinski_harabasz, davies_bouldin
 from kmstream.report import RunFacts
@@ -105,6 +106,8 @@ def finish_refit(refit: Refit, sample: pa.Table, assigned: Assigned, moves: Move
     store = refit.store
     drift["matched_by"] = refit.match.by if refit.before is not None else None
     drift["entities"] = tell_entities(moves, refit.run.config.dataset.key, store.path(refit.version))
+    model = refit.model
+    drift["profile"] = tell_separation(assigned.summary, model.labels, model.features, model.scaling)
     facts = _make_facts(refit, verdict, version, assigned)
 
     try:
@@ -264,6 +267,7 @@ def _make_result(
         gate=verdict.gate,
         quality=quality,
         entities=drift["entities"],
+        too_few_rows=tuple(drift["too_few_rows"]),
         report=str(store.path(refit.version) / "report.html"),
         assignments=str(store.assignments(refit.version)),
         seconds=refit.watch.seconds,

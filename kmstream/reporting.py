@@ -48,21 +48,23 @@ def observe_version(version: ModelVersion) -> Observed:
 
 def observe_assigned(model: ClusterModel, assigned: Assigned) -> Observed:
     """Look at rows just assigned as the current side of a comparison."""
-    return _observe(model, assigned.summary, assigned.values.bins, assigned.outliers)
+    found = _observe(model, assigned.summary, assigned.values.bins, assigned.outliers)
+    return replace(found, n_rows=int(assigned.counts.sum()))
 
 
 def measure_drift(config: Config, references: References | None, current: Observed, model: ClusterModel) -> DriftReport:
     """Compare with the reference that the config names, and beside it with the baseline."""
     names = encoded_names(model.features, model.scaling)
+    categorical = dict(zip(model.features.categorical, map(len, model.scaling.categories), strict=True))
     if references is None:
         return compare(None, current, config.drift, names)
     reference = references.chosen(config)
-    report = compare(observe_version(reference), current, config.drift, names)
+    report = compare(observe_version(reference), current, config.drift, names, categorical)
 
     def measure_against(version: ModelVersion) -> dict[str, Any]:
         # Outliers were counted beyond the distances of the reference's segments, not of another version's.
         side = current if version.version == reference.version else replace(current, outliers=None)
-        found = compare(observe_version(version), side, config.drift, names)
+        found = compare(observe_version(version), side, config.drift, names, categorical)
         return found.totals | {"version": version.version, "severity": found.severity}
 
     return replace(
@@ -125,8 +127,14 @@ def _or_none(value: float) -> float | None:
 
 
 def label_sample(sample: pa.Table, model: ClusterModel) -> tuple[pa.Table, dict[str, Any]]:
-    """Give sampled rows their cluster_label, and their silhouettes: the mean of all, and by cluster_id."""
-    encoded = encode(sample, model.features.model_copy(update={"on_missing": "skip"}), model.scaling)
+    """Give sampled rows their cluster_label, and their silhouettes: the mean of all, and by cluster_id.
+
+    Rows with a missing value that is filled are among them, as they are in the segments.
+    """
+    features = model.features
+    if features.on_missing == "error":
+        features = features.model_copy(update={"on_missing": "skip"})
+    encoded = encode(sample, features, model.scaling)
     sample, X = sample.filter(pa.array(encoded.rows.keep)), encoded.rows.kept().X
     ids = find_nearest(X, model.centroids).cluster_ids
     labels = pa.array([model.labels[i] for i in ids], pa.string())

@@ -19,6 +19,8 @@ class RefreshResult:
         Partitions whose columns could not be appended to a copy of the file, and why.
     empty : tuple of str
         Files named like Parquet files that hold no byte, and were passed over.
+    too_few_rows : tuple of str
+        Measures of drift by which the rows are too few to be judged.
     entities : mapping or None
         Who was in another segment than the time before, where `dataset.key` is set: "entities" of drift.json.
     """
@@ -44,6 +46,7 @@ class RefreshResult:
     rewritten: Mapping[str, str] = field(default_factory=dict)
     empty: tuple[str, ...] = ()
     entities: Mapping[str, Any] | None = None
+    too_few_rows: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Give the result as plain JSON values."""
@@ -62,6 +65,8 @@ class ScoreResult:
         Partitions whose columns could not be appended to a copy of the file, and why.
     empty : tuple of str
         Files named like Parquet files that hold no byte, and were passed over.
+    too_few_rows : tuple of str
+        Measures of drift by which the rows are too few to be judged.
     entities : mapping or None
         Who was in another segment than the time before, where `dataset.key` is set: "entities" of drift.json.
     removed : int
@@ -87,6 +92,7 @@ class ScoreResult:
     rewritten: Mapping[str, str] = field(default_factory=dict)
     empty: tuple[str, ...] = ()
     entities: Mapping[str, Any] | None = None
+    too_few_rows: tuple[str, ...] = ()
     removed: int = 0
 
     def to_json(self) -> dict[str, Any]:

@@ -128,6 +128,7 @@ def finish_score(
         rewritten=find_rewritten(config, assigned.entries),
         empty=run.dataset.empty,
         entities=drift["entities"],
+        too_few_rows=tuple(drift["too_few_rows"]),
         retrain={"requested": requested, "why": why},
         report=str(reports / run_id / "report.html"),
         assignments=str(store.assignments(version)),

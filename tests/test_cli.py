@@ -102,7 +102,8 @@ def assert_fails(result: Result | subprocess.CompletedProcess[str], code: int, *
 def test_help_names_every_command_and_exit_code():
     result = run("--help")
     assert result.exit_code == 0
-    for word in ("init", "plan", "refresh", "score", "report", "models", "labels", "demo", "5 drift", "6 another run"):
+    commands = ("init", "plan", "refresh", "score", "report", "profile", "models", "labels", "demo")
+    for word in (*commands, "5 drift", "6 another run"):
         assert word in result.stdout
 
 

@@ -36,8 +36,9 @@ BINS_R, BINS_C = [[5, 1]], [[1, 3]]
 
 
 def small_case(thresholds=DEFAULTS, *, times=1, **keys):
-    reference = observe_rows(ROWS_R * times, CENTROIDS, ("a", "b"), bins=BINS_R)
-    current = observe_rows(ROWS_C * times, CENTROIDS, ("a", "b"), bins=BINS_C, **{"outliers": [times, 0]} | keys)
+    bins_r, bins_c = np.array(BINS_R) * times, np.array(BINS_C) * times
+    reference = observe_rows(ROWS_R * times, CENTROIDS, ("a", "b"), bins=bins_r)
+    current = observe_rows(ROWS_C * times, CENTROIDS, ("a", "b"), bins=bins_c, **{"outliers": [times, 0]} | keys)
     return compare(reference, current, thresholds, ["x"])
 
 
@@ -236,6 +237,24 @@ def test_compare_is_as_severe_as_the_threshold_a_measure_reaches(measure):
         assert reason.text
 
 
+def test_compare_says_where_a_window_has_too_few_rows_instead_of_alarming():
+    few, many = small_case(times=1), small_case(times=50)
+    assert few.totals["share_psi"] == pytest.approx(many.totals["share_psi"], abs=0.2)
+    assert (few.severity, few.reasons) == ("ok", ())
+    assert set(few.too_few_rows) == {"share_psi", "inertia_ratio", "outlier_share", "feature_psi"}
+    assert many.severity == "alert"
+    assert not {"share_psi", "feature_psi"} & set(many.too_few_rows)
+    assert few.to_json(name="n", reference="v1", current="v2")["too_few_rows"] == few.too_few_rows
+
+
+@pytest.mark.parametrize("measure", ["share_psi", "share_change", "inertia_ratio", "outlier_share", "feature_psi"])
+def test_compare_takes_for_noise_what_chance_does(measure):
+    """Beyond the threshold in both windows; beyond chance only in the larger one."""
+    tiny = {measure: {"warn": 1e-6, "alert": 1e9}}
+    assert small_case(only(**tiny), times=1).reasons == ()
+    assert {reason.measure for reason in small_case(only(**tiny), times=50).reasons} == {measure}
+
+
 def test_compare_names_the_segment_and_feature_of_a_reason():
     report = small_case(only(**{measure: {"warn": 1e-3, "alert": 1e9} for measure in MEASURES}), times=50)
     found = {(reason.measure, reason.label, reason.feature) for reason in report.reasons}
@@ -260,7 +279,8 @@ def test_compare_puts_the_gravest_reason_first():
             share_psi={"warn": 0.01, "alert": 1e9},
             share_change={"warn": 0.16, "alert": 1e9},
             outlier_share={"warn": 0.1, "alert": 0.2},
-        )
+        ),
+        times=50,
     )
     assert [reason.measure for reason in report.reasons] == [
         "outlier_share",
@@ -271,12 +291,13 @@ def test_compare_puts_the_gravest_reason_first():
     assert report.severity == "alert"
 
 
-@pytest.mark.parametrize(("moved_to", "n_errors", "is_reason"), [(4.0, 3.0, False), (4.5, 3.5, True)])
+@pytest.mark.parametrize(("moved_to", "n_errors", "is_reason"), [(3.9, 2.9, False), (4.5, 3.5, True)])
 def test_compare_takes_a_shift_within_three_standard_errors_for_noise(moved_to, n_errors, is_reason):
-    reference = observe_rows([[0.0], [2.0]], [[1.0]], ("a",))
-    current = observe_rows([[moved_to], [moved_to]], [[1.0]], ("a",))
-    report = compare(reference, current, only(centroid_shift={"warn": 0.1, "alert": 9.0}), ["x"])
-    assert report.segments[0]["standard_errors"] == n_errors
+    reference = observe_rows([[0.0], [2.0]] * 1000, [[1.0]], ("a",))
+    step = (moved_to - 1.0) / np.sqrt(1000)
+    current = observe_rows([[1.0 + step]] * 2000, [[1.0]], ("a",))
+    report = compare(reference, current, only(centroid_shift={"warn": 0.01, "alert": 9.0}), ["x"])
+    assert report.segments[0]["standard_errors"] == pytest.approx(n_errors, abs=0.01)
     assert bool(report.reasons) == is_reason
 
 

@@ -2,9 +2,10 @@
 
 Importing it is light, so that `kmstream --help` answers at once: a command imports what it needs when it runs.
 
-Read in this order: this file (the verbs), `choose` (the number of segments), `models` (versions and names), `options`
-(what all commands share: the global options, failures and their exit codes), `show_runs`, `show_choice` and
-`show_models` (what people see, made of `tables`), `progress` (bars on a terminal).
+Read in this order: this file (the verbs), `choose` (the number of segments), `models` (versions and names), `profile`
+(what separates the segments), `options` (what all commands share: the global options, failures and their exit codes),
+`show_runs`, `show_choice`, `show_models` and `show_profile` (what people see, made of `tables`), `progress` (bars on a
+terminal).
 """
 
 from enum import StrEnum
@@ -25,6 +26,7 @@ from kmstream.cli.options import (
     takes_options,
     tell_what_was_published,
 )
+from kmstream.cli.profile import profile
 
 HELD, DRIFTED = 4, 5  # exit codes of runs that came to their end
 
@@ -197,6 +199,7 @@ def report(
             webbrowser.open(path.as_uri())
 
 
+app.command("profile")(profile)
 app.add_typer(models_app, name="models")
 app.add_typer(labels_app, name="labels")
 

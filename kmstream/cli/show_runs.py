@@ -14,7 +14,7 @@ from kmstream.config import Config
 from kmstream.events import is_first
 from kmstream.init_config import Survey
 from kmstream.plan import MAX_CHUNK_ROWS, Plan
-from kmstream.report.wording import count, number, percent, tell_moves
+from kmstream.report.wording import count, number, percent, tell_measures, tell_moves
 from kmstream.results import RefreshResult, ScoreResult
 
 MAX_REASONS = 6
@@ -172,6 +172,8 @@ def _print_partitions(console: Console, result: RefreshResult | ScoreResult) -> 
     reasons = Counter(result.rewritten.values())
     for why, n_files in reasons.most_common(MAX_REASONS):
         print_line(console, f"  {count(n_files, 'file')} written again column by column, not copied: {why}")
+    if result.too_few_rows:
+        print_sentence(console, f"too few rows to judge by {tell_measures(result.too_few_rows)}", indent=2)
     if result.entities:
         print_sentence(console, tell_moves(result.entities), indent=2)
 

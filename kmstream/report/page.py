@@ -16,7 +16,7 @@ from evidently.core.metric_types import Metric
 from evidently.core.report import Snapshot
 
 import kmstream
-from kmstream.report import metrics, tables
+from kmstream.report import metrics, separation, tables
 from kmstream.report.facts import RunFacts
 from kmstream.report.snapshot import MAX_FEATURES, SAMPLE_ROWS, build_snapshot
 from kmstream.report.verdict import LEVEL_NAMES, find_verdict, living_segments
@@ -131,6 +131,16 @@ def _sections(drift: Mapping[str, Any], run: RunFacts, places: Mapping[str, Plac
         "Centres",
         (tables.render_descriptions(drift), tables.render_centroids(drift)),
         "In original units. The darker a cell, the higher its segment ranks in that feature.",
+    )
+    profile = drift.get("profile") or {}
+    yield Section(
+        "separation",
+        "What separates the segments",
+        (
+            separation.render_features(profile),
+            _titled("Pairs hardest to tell apart", separation.render_closest(profile)),
+        ),
+        separation.explain(profile),
     )
     agreement = "" if drift.get("ari") is None else f" Their agreement (ARI) is {number(drift['ari'], 3)}; 1 is equal."
     yield Section(

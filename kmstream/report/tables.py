@@ -6,12 +6,11 @@ from typing import Any
 from kmstream.report.facts import RunFacts
 from kmstream.report.markup import LONG_NAME, Column, as_chip, as_name, render_table
 from kmstream.report.verdict import by_size, find_flags, living_segments
-from kmstream.report.wording import NOTHING, as_html, number, percent, points, shorten, signed
+from kmstream.report.wording import NOTHING, as_html, number, p_value, percent, points, shorten, signed
 
 WIDE_TABLE_FEATURES = 8  # more features than this go down the rows of the table of centroids
 MOVES_SHOWN = 3
 LARGEST_MOVES = 10
-SMALLEST_P = 0.0001
 
 TOTALS = {
     "version": ("Compared with", ""),
@@ -168,8 +167,7 @@ def render_totals(drift: Mapping[str, Any]) -> str:
             return points(value).removeprefix("+")
         if key.endswith("_share"):
             return percent(value)
-        tiny = key.endswith("_p") and value is not None and value < SMALLEST_P
-        return f"&lt; {SMALLEST_P:g}" if tiny else as_html(number(value, 3))
+        return as_html(p_value(value) if key.endswith("_p") else number(value, 3))
 
     return render_table(
         [

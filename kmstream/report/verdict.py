@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kmstream.report.facts import RunFacts
-from kmstream.report.wording import count, number, percent, points
+from kmstream.report.wording import count, number, percent, points, tell_measures
 
 SEVERITIES = ("ok", "warn", "alert")
 LEVEL_NAMES = {"ok": "OK", "warn": "Warning", "alert": "Alert", "held": "Held", "first": "First version"}
@@ -76,12 +76,21 @@ def find_verdict(drift: Mapping[str, Any], run: RunFacts) -> Verdict:
         return Verdict("first", f"{sentence} The next run will be compared with it.", reasons)
     subject = "The new rows" if run.kind == "score" else "Its rows"
     look = {
-        "ok": f"{subject} look like those of {reference}.",
+        "ok": f"{subject} look like those of {reference}{_tell_too_few(drift)}.",
         "warn": f"{subject} begin to differ from those of {reference}.",
         "alert": f"{subject} differ from those of {reference}.",
     }.get(severity, f"Compared with {reference}: {severity}.")
     published = f"{run.version} is published. " if run.status == "published" else ""
     return Verdict(severity if severity in SEVERITIES else "warn", published + look, reasons)
+
+
+def _tell_too_few(drift: Mapping[str, Any]) -> str:
+    """Say by which measures a window is too small to be judged."""
+    measures = drift.get("too_few_rows")
+    if not measures:
+        return ""
+    rows = (drift.get("totals") or {}).get("rows") or 0
+    return f" as far as {number(rows)} rows tell: too few to judge by {tell_measures(measures)}"
 
 
 def ranked(reasons: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -3,15 +3,24 @@
 import html
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from kmstream.report.facts import Scalar
 
 NOTHING = "\u2013"  # an en dash: no such figure
+SMALLEST_P = 0.0001
 _SPACE = "\u00a0"  # keeps a number and its unit on one line
 _MARKDOWN = re.compile(r"([\\`*\[\]|~$]|(?<!\w)_|_(?!\w))")  # an underscore within a word is only that
+
+
+_MEASURES = {
+    "share_psi": "the PSI of the shares",
+    "inertia_ratio": "inertia",
+    "outlier_share": "outliers",
+    "feature_psi": "the PSI of features",
+}
 
 
 def number(value: Scalar, digits: int = 4) -> str:
@@ -72,6 +81,17 @@ def percent(share: float | None) -> str:
     return f"{hundredths:.1f}{_SPACE}%" if abs(hundredths) >= 0.1 else f"{number(hundredths, 2)}{_SPACE}%"
 
 
+def p_value(p: float | None) -> str:
+    """Write the p of a test; what is tiny has no digits worth telling.
+
+    Examples
+    --------
+    >>> p_value(0.03217), p_value(1e-80), p_value(None)
+    ('0.0322', '< 0.0001', '\u2013')
+    """
+    return f"< {SMALLEST_P:g}" if p is not None and p < SMALLEST_P else number(p, 3)
+
+
 def points(difference: float | None) -> str:
     r"""Write a difference of two shares in percentage points.
 
@@ -112,6 +132,30 @@ def tell_moves(entities: Mapping[str, Any]) -> str:
         return f"No {key} was seen twice."
     again = f"A {key} was seen again {count(compared, 'time')}, in another segment {count(moves, 'time')}"
     return f"{again} ({percent(moves / compared)}); {entities['entities_moved']:,} of them moved."
+
+
+def tell_measures(measures: Sequence[str]) -> str:
+    """Name measures of drift in a list.
+
+    Examples
+    --------
+    >>> tell_measures(["share_psi", "inertia_ratio", "outlier_share"]), tell_measures(["feature_psi"])
+    ('the PSI of the shares, inertia and outliers', 'the PSI of features')
+    """
+    words = [_MEASURES[measure] for measure in measures]
+    return " and ".join(part for part in (", ".join(words[:-1]), *words[-1:]) if part)
+
+
+def higher_first(pair: Mapping[str, Any]) -> tuple[str, str]:
+    """Give the two segments of a pair, the one with the higher mean first.
+
+    Examples
+    --------
+    >>> higher_first({"cluster_label": "a", "other_label": "b", "higher": "b"})
+    ('b', 'a')
+    """
+    one, two = str(pair["cluster_label"]), str(pair["other_label"])
+    return (two, one) if pair["higher"] == two else (one, two)
 
 
 def moment(created: str) -> str:

@@ -1,0 +1,27 @@
+"""The command about what separates the segments."""
+
+from typing import Annotated
+
+import typer
+
+from kmstream.cli.options import Options, takes_options
+
+
+@takes_options
+def profile(
+    options: Options,
+    version: Annotated[
+        str | None, typer.Argument(metavar="V", help="A version, like v000003; the current one by default.")
+    ] = None,
+    *,
+    features: Annotated[
+        list[str] | None,
+        typer.Option("--feature", metavar="NAME", help="Only this one, and every pair of segments; repeatable."),
+    ] = None,
+) -> None:
+    """Show which features separate the segments, and what each segment looks like in them."""
+    from kmstream.cli.show_profile import show_profile
+    from kmstream.profiling import profile_version
+
+    found = profile_version(options.load_config(), version, features=features or ())
+    options.answer(found, lambda console: show_profile(console, found, with_pairs=bool(features)), asked=True)
