@@ -1,73 +1,41 @@
 """Flow `score`: assign new and changed partitions to the current segments, tell how they drift.
 
-As it is, on Prefect's temporary server: ``python flows/score.py -c kmstream.toml``. A deployment names
-``flows/score.py:score_flow``; an automation on `kmstream.retrain.requested` can start a refresh.
+As it is, on Prefect's temporary server: ``python flows/score.py -c kmstream.toml``. The deployment of it is in
+prefect.yaml.
 """
 
-import argparse
-import os
 import sys
 from datetime import datetime
+from typing import Any
 
-os.environ.setdefault("DO_NOT_TRACK", "1")
-os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
+from kmstream import orchestration, pipeline  # sets what Prefect reads when it is imported, so it comes first
 
-from prefect import State, Task, flow, get_run_logger, runtime, task
-from prefect.artifacts import create_markdown_artifact
-from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import TaskRun
-from prefect.events import emit_event
-from prefect.states import Failed
+from prefect import flow, get_run_logger, task  # isort: skip
+from prefect.artifacts import create_table_artifact  # isort: skip
+from prefect.states import Completed  # isort: skip
 
-from kmstream import pipeline
-from kmstream.config import Config, load_config
+from kmstream.config import Config
 from kmstream.errors import KmstreamError
-from kmstream.events import (
-    events_of_score,
-    explain_error,
-    is_transient,
-    markdown_of_score,
-    resource_id,
-    verdict_of_score,
-)
+from kmstream.events import events_of_score, markdown_of_score, table_of_score, verdict_of_score
 from kmstream.results import ScoreResult
 
-RETRY_DELAYS: list[float] = [2, 30, 120]  # seconds
 
-
-def name_run() -> str:
-    """Name a flow run after its segmentation."""
-    given = runtime.flow_run.parameters
-    try:
-        return f"score {load_config(given['config_path'], given['overrides']).name}"
-    except KmstreamError:  # the flow itself says what is wrong
-        return f"score {given['config_path']}"
-
-
-def may_pass_later(task: Task[..., object], run: TaskRun, state: State[object]) -> bool:
-    """Try again only where the storage failed; data and configuration are not better in a minute."""
-    return is_transient(state.data)
-
-
-@task(
-    name="score",
-    cache_policy=NO_CACHE,
-    retries=len(RETRY_DELAYS),
-    retry_delay_seconds=RETRY_DELAYS,
-    retry_condition_fn=may_pass_later,
-)
+@task(name="score", **orchestration.TASK)
 def score_segmentation(config: Config, only: list[str], since: str | None, now: datetime | None) -> ScoreResult:
     """Assign what is new, compare it with what the model was fitted on."""
-    return pipeline.score(config, only=only, since=since, now=now)
+    bars = orchestration.Bars(config.name)
+    result = pipeline.score(config, only=only, since=since, now=now, progress=bars)
+    bars.finish()
+    return result
 
 
-@flow(name="kmstream-score", flow_run_name=name_run)
+@flow(name="kmstream-score", flow_run_name=orchestration.name_run)
 def score_flow(
-    config_path: str,
+    config_path: str = "kmstream.toml",
     overrides: list[str] = [],  # noqa: B006 - Prefect shows it as the default of a form; nothing changes it
     only: list[str] = [],  # noqa: B006
     since: str | None = None,
+    config: dict[str, Any] | None = None,
     *,
     now: datetime | None = None,
 ) -> ScoreResult:
@@ -83,29 +51,29 @@ def score_flow(
         Globs that limit the partitions.
     since : str, optional
         A version: what is new or changed since it, though assigned already.
+    config : dict, optional
+        The content of a `kmstream.toml`, in place of the file.
     now : datetime, optional
         The time that is written down; the clock's by default.
     """
-    logger = get_run_logger()
     try:
-        result = score_segmentation(load_config(config_path, overrides), only, since, now)
+        read = orchestration.read_config(config_path, overrides, config)
+        with orchestration.one_at_a_time(read):
+            result = score_segmentation(read, only, since, now)
     except KmstreamError as error:
-        logger.error("%s", explain_error(error))
-        return Failed(message=explain_error(error), data=error)  # type: ignore[return-value] # Prefect raises the data
+        return orchestration.fail(error)  # type: ignore[no-any-return]
     verdict = verdict_of_score(result)
+    markdown = markdown_of_score(result) if result.partitions else ""
+    orchestration.tell(result.name, events_of_score(result), verdict, markdown)
     if result.partitions:
-        create_markdown_artifact(key=f"{result.name}-segments", markdown=markdown_of_score(result))
-    for event, payload in events_of_score(result):
-        emit_event(event, {"prefect.resource.id": resource_id(result.name)}, payload=payload)
-    logger.info("%s%s", verdict, f" Report: {result.report}" if result.report else "")
-    return result
+        create_table_artifact(table_of_score(result), key=f"{result.name}-drift", description=verdict)
+    get_run_logger().info("%s%s", verdict, f" Report: {result.report}" if result.report else "")
+    return Completed(message=verdict, data=result)  # type: ignore[return-value] # what a caller gets is its data
 
 
 def main() -> int:
     """Run the flow once; exit codes are those of `kmstream score`."""
-    parser = argparse.ArgumentParser(description="Assign new and changed partitions, as a Prefect flow.")
-    parser.add_argument("-c", "--config", default="kmstream.toml", help="the configuration file (%(default)s)")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a value")
+    parser = orchestration.read_arguments("Assign new and changed partitions, as a Prefect flow.")
     parser.add_argument("--only", action="append", default=[], metavar="GLOB", help="limit the partitions")
     parser.add_argument("--since", metavar="V", help="what is new or changed since version V")
     given = parser.parse_args()

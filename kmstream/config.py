@@ -4,6 +4,7 @@ Everything downstream takes a `Config`; nothing else reads the file. A `Config` 
 equal to itself, so it can be the parameter of a flow.
 """
 
+import copy
 import difflib
 import re
 import tomllib
@@ -244,6 +245,9 @@ class DriftConfig(Section):
     """What counts as drift."""
 
     reference: Literal["model", "baseline"] = "model"
+    thresholds: Literal["configured", "auto"] = Field(
+        default="configured", description="auto = learnt from how partitions of the reference differ"
+    )
     share_psi: Threshold = Threshold(warn=0.10, alert=0.25)
     share_change: Threshold = Threshold(warn=0.05, alert=0.10)
     centroid_shift: Threshold = Threshold(warn=0.25, alert=0.50)
@@ -257,7 +261,8 @@ class DriftConfig(Section):
         """Take the limit that is not given from the default: `--set drift.share_psi.warn=0.2` is enough."""
         if not isinstance(data, dict):
             return data
-        defaults = {key: field.default.model_dump() for key, field in cls.model_fields.items() if key != "reference"}
+        fields = cls.model_fields.items()
+        defaults = {key: one.default.model_dump() for key, one in fields if isinstance(one.default, Threshold)}
         return {
             key: defaults[key] | value if key in defaults and isinstance(value, dict) else value
             for key, value in data.items()
@@ -358,16 +363,14 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as cause:
         error = ConfigError(f"{path} can't be read as TOML: {cause}")
         raise error from cause
-    for override in overrides:
-        _apply_override(data, override)
     try:
-        return parse_config(data, base_dir=path.absolute().parent)
+        return parse_config(data, base_dir=path.absolute().parent, overrides=overrides)
     except ConfigError as error:
         error.add_note(f"in {path}" + (f", with --set {' --set '.join(overrides)}" if overrides else ""))
         raise
 
 
-def parse_config(data: Mapping[str, Any], *, base_dir: Path) -> Config:
+def parse_config(data: Mapping[str, Any], *, base_dir: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Validate the content of a `kmstream.toml`; relative paths are taken from `base_dir`.
 
     Raises
@@ -375,14 +378,17 @@ def parse_config(data: Mapping[str, Any], *, base_dir: Path) -> Config:
     ConfigError
         With the first wrong key, what it held and what it should hold.
     """
+    content = copy.deepcopy(dict(data))
+    for override in overrides:
+        _apply_override(content, override)
     try:
-        config = Config.model_validate(data)
+        config = Config.model_validate(content)
     except ValidationError as cause:
         raise ConfigError(_explain(cause)) from None
     return config.model_copy(
         update={
-            "dataset": config.dataset.model_copy(update={"path": _resolve(config.dataset.path, base_dir)}),
-            "output": config.output.model_copy(update={"path": _resolve(config.output.path, base_dir)}),
+            "dataset": config.dataset.model_copy(update={"path": _resolve(config.dataset.path, Path(base_dir))}),
+            "output": config.output.model_copy(update={"path": _resolve(config.output.path, Path(base_dir))}),
         }
     )
 
@@ -422,7 +428,7 @@ def _explain(cause: ValidationError) -> str:
     elif first["type"] == "missing":
         text = f"{where!r} is missing; it has no default"
     else:
-        said = first["msg"].removeprefix("Value error, ")
+        said = first["msg"].removeprefix("Value error, ").split(", unable to")[0]
         observed = first["input"]
         shown = "" if isinstance(observed, dict) or said.startswith(repr(observed)) else f"={observed!r}"
         text = f"{where}{shown}: {said[0].lower()}{said[1:]}" if where else said

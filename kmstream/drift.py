@@ -22,6 +22,7 @@ FloatArray = NDArray[np.float64]
 Counts = NDArray[Any]  # int64, or float64 where rows have weights
 
 OUTLIER_QUANTILE = 0.99
+MEASURES = ("share_psi", "share_change", "centroid_shift", "inertia_ratio", "outlier_share", "feature_psi")
 _TOTALS = (
     *("rows", "reference_rows", "share_psi", "share_js", "share_chi2_p", "share_cramers_v", "share_change"),
     *("centroid_shift_radii", "inertia_ratio", "outlier_share", "feature_psi"),
@@ -60,6 +61,8 @@ class DriftReport:
     """What `drift.json` holds, but for names and versions.
 
     `too_few_rows` are the measures by which even an alert could be chance: the window is too small to be judged by.
+    `thresholds` are those that it was judged by: ``warn`` and ``alert`` of each measure; None of a first version.
+    `thresholds_from` tells where they come from.
     """
 
     severity: str
@@ -72,6 +75,8 @@ class DriftReport:
     migration: dict[str, Any] | None = None
     ari: float | None = None
     too_few_rows: tuple[str, ...] = ()
+    thresholds: dict[str, dict[str, float]] | None = None
+    thresholds_from: str = "configuration"
 
     def to_json(self, *, name: str, reference: str | None, current: str) -> dict[str, Any]:
         """Give the content of drift.json; `reference` and `current` say what was compared, a version or a run."""
@@ -132,7 +137,15 @@ def compare(
     if not c.rows.any():  # nothing is known of the segments then, only of what is missing
         reasons = tuple(reason for reason in reasons if reason.measure == "feature_psi")
     too_few = find_too_few(totals, features, thresholds)
-    return DriftReport(worst(reasons), reasons, totals, tuple(segments), tuple(features), too_few_rows=too_few)
+    return DriftReport(
+        severity=worst(reasons),
+        reasons=reasons,
+        totals=totals,
+        segments=tuple(segments),
+        features=tuple(features),
+        too_few_rows=too_few,
+        thresholds={measure: getattr(thresholds, measure).model_dump() for measure in MEASURES},
+    )
 
 
 def _add_noise(

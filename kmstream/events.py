@@ -72,9 +72,16 @@ def events_of_refresh(result: RefreshResult) -> list[Event]:
 
 
 def events_of_score(result: ScoreResult) -> list[Event]:
-    """List the events of a score, each with its payload; none if nothing was new."""
+    """List the events of a score, each with its payload.
+
+    If nothing was new there are none, but for a request that still waits: what was told of it may have got lost.
+    """
     if not result.partitions:
-        return []
+        if not result.retrain["requested"]:
+            return []
+        why, asked = result.retrain["why"], {key: result.retrain.get(key) for key in ("run_id", "severity")}
+        again = {"version": result.version, **asked, "why": why, "again": True}
+        return [("kmstream.drift.detected", again), ("kmstream.retrain.requested", again)]
     facts = {
         "version": result.version,
         "run_id": result.run_id,
@@ -125,7 +132,8 @@ def verdict_of_score(result: ScoreResult) -> str:
             if result.removed
             else ""
         )
-        return f"Nothing new: {result.version} has assigned every partition.{gone}"
+        waits = f" A new fit is still asked for: {result.retrain['why']}." if result.retrain["requested"] else ""
+        return f"Nothing new: {result.version} has assigned every partition.{gone}{waits}"
     look = {"ok": "look like", "warn": "begin to differ from", "alert": "differ from"}[result.severity]
     cleared = " Earlier drift has cleared." if result.cleared else ""
     retrain = " A new fit is asked for." if result.retrain["requested"] else ""
@@ -182,6 +190,23 @@ def markdown_of_score(result: ScoreResult) -> str:
         f"New fit{'' if result.retrain['requested'] else ' not'} asked for: {as_markdown(result.retrain['why'])}.",
         _point_to(result.report, result.assignments, result.rows_skipped, result.seconds),
     )
+
+
+def table_of_score(result: ScoreResult) -> list[dict[str, Any]]:
+    """Give the segments of a score as a table, shares and shifts to four digits."""
+    columns = {
+        "cluster_label": "segment",
+        "rows": "new rows",
+        "share": "share",
+        "reference_share": "share then",
+        "centroid_shift_radii": "shift in radii",
+    }
+    lines = sorted(result.labels, key=lambda line: -line["rows"])
+
+    def rounded(value: object) -> object:
+        return round(value, 4) if isinstance(value, float) else value
+
+    return [{title: rounded(line[key]) for key, title in columns.items()} for line in lines]
 
 
 def explain_error(error: BaseException) -> str:

@@ -1,9 +1,7 @@
-"""Answers before something happens by itself: may this version be published, may this drift retrain."""
+"""The gate: whether a fitted version may be published by itself, or does a person have to look first."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +9,6 @@ from numpy.typing import NDArray
 from kmstream.config import Config
 
 _NO_INERTIA = 1e-12  # rows all on their centroids; keeps the ratio a number
-_RANK = {"ok": 0, "warn": 1, "alert": 2}
 
 
 @dataclass(frozen=True)
@@ -112,43 +109,3 @@ def _at_least(check: str, observed: float, limit: float, label: str = "") -> Che
 
 def _at_most(check: str, observed: float, limit: float, label: str = "") -> Check:
     return Check(check, bool(observed <= limit), float(observed), limit, label)
-
-
-def decide_retrain(
-    config: Config, severity: str, history: Sequence[Mapping[str, Any]], now: datetime
-) -> tuple[bool, str]:
-    """Decide whether drift of this severity asks for a new fit, and say why.
-
-    Parameters
-    ----------
-    config : Config
-        `retrain.on`, `retrain.cooldown` and `retrain.max_per_week`.
-    severity : str
-        ok, warn or alert.
-    history : sequence of mapping
-        Lines of history.jsonl: "event" and "time" (ISO 8601 with offset).
-    now : datetime
-
-    Returns
-    -------
-    requested : bool
-    why : str
-        A sentence for people.
-    """
-    limits = config.retrain
-    if limits.on == "never":
-        return False, "retrain.on is never"
-    if _RANK[severity] < _RANK[limits.on]:
-        return False, f"severity is {severity}, retrain.on is {limits.on}"
-    asked = [_time(line) for line in history if line["event"] == "retrain-requested"]
-    if asked and now - asked[-1] < limits.cooldown:
-        hours = limits.cooldown.total_seconds() / 3600
-        return False, f"the last request was at {asked[-1]:%Y-%m-%d %H:%M} UTC, retrain.cooldown is {hours:g} h"
-    recent = sum(now - time < timedelta(days=7) for time in asked)
-    if recent >= limits.max_per_week:
-        return False, f"{recent} requests in seven days, retrain.max_per_week is {limits.max_per_week}"
-    return True, f"severity is {severity}, retrain.on is {limits.on}"
-
-
-def _time(line: Mapping[str, Any]) -> datetime:
-    return datetime.fromisoformat(str(line["time"])).astimezone(UTC)

@@ -5,11 +5,13 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
+from kmstream.assignments import read_manifest
 from kmstream.config import Config
 from kmstream.descriptions import profile_segments, suggest_names
-from kmstream.errors import ConfigError
+from kmstream.errors import ConfigError, DatasetNotFoundError
 from kmstream.labels import is_automatic
 from kmstream.relabel import apply_labels
+from kmstream.report.wording import sort_names
 from kmstream.scoring import finish_scores
 from kmstream.store import Store
 from kmstream.versions import list_centroids
@@ -97,7 +99,8 @@ def rename_segment(
         current = store.load_current(config.name)
         used = store.used_labels()
         if old not in current.model.labels:
-            error = ConfigError(f"there is no segment {old!r}; there are: {', '.join(current.model.labels)}")
+            known = ", ".join(sort_names(current.model.labels))
+            error = ConfigError(f"there is no segment {old!r}; there are: {known}")
             error.add_note("`kmstream labels list` shows what each of them is.")
             raise error
         check_new_name(old, new, used)
@@ -112,25 +115,24 @@ def check_new_name(old: str, new: str, used: Collection[str]) -> None:
     ------
     ConfigError
     """
-    problem, cure = "", "Names are told apart by people, in tables, queries and file names."
+    problem, cure = "", f"Choose one of at most {MAX_NAME_LENGTH} visible characters, with no blank at its ends."
     if not new.strip():
         problem = "it is empty"
     elif new == old:
-        problem = "it is called that already"
+        problem, cure = "it is called that already", "Choose another, or leave it: nothing is to be done."
     elif new in used:
-        problem, cure = (
-            "it is or was one already",
-            "A name is never used twice, so that old reports keep their meaning.",
-        )
+        problem = "it is or was one already"
+        cure = "Choose another: a name is never used twice, so that old reports keep their meaning."
     elif new != new.strip():
         problem = "it begins or ends with a blank"
     elif not all(letter.isprintable() for letter in new):
         problem = "it holds a character that can't be shown"
     elif len(new) > MAX_NAME_LENGTH:
         problem = f"it has {len(new)} characters; expected at most {MAX_NAME_LENGTH}"
-    elif same := [name for name in used if name.casefold() == new.casefold() and name != old]:
+    elif same := [name for name in sorted(used) if name.casefold() == new.casefold() and name != old]:
         problem = f"it differs from {same[0]!r} by upper and lower case only"
-    elif is_automatic(new):
+        cure = "Choose another, which people can tell apart in tables, queries and file names."
+    elif is_automatic(new.casefold()):
         problem, cure = "such names are given by themselves", "Choose one that says what the segment is."
     if problem:
         error = ConfigError(f"{new!r} can't be a new name; {problem}")
@@ -145,6 +147,8 @@ def apply_renames(config: Config) -> dict[str, Any]:
     ------
     ModelNotFoundError
         If nothing has been published yet.
+    DatasetNotFoundError
+        If that version has no assignments.
     KmstreamError
         If a file can't be read or written; what is left is done the next time.
     """
@@ -152,6 +156,12 @@ def apply_renames(config: Config) -> dict[str, Any]:
     with store.lock(config.name):
         finish_scores(store)
         current = store.load_current(config.name)
+        folder = store.assignments(current.version)
+        if not read_manifest(folder):
+            error = DatasetNotFoundError(f"there are no assignments of {current.version} that could say new names")
+            error.add_note(f"in {folder}; output.keep_versions says how many versions keep theirs")
+            error.add_note("`kmstream score` assigns every partition by this version, with the names of today.")
+            raise error
         n_files = apply_labels(config, store, current)
         return {"version": current.version, "files": n_files, "labels": list(current.model.labels)}
 

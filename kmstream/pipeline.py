@@ -54,8 +54,9 @@ from kmstream.provenance import Stopwatch, peak_rss_bytes
 from kmstream.publish import Refit, finish_refit
 from kmstream.relabel import apply_labels
 from kmstream.reporting import load_references
-from kmstream.results import ChoiceResult, RefreshResult, ScoreResult
+from kmstream.results import ChoiceResult, RefreshResult, RetrainResult, ScoreResult
 from kmstream.resume import assign_resumably
+from kmstream.retraining import may_retrain
 from kmstream.run import Run, make_run
 from kmstream.scan import make_scaling, refuse_no_rows, scan_dataset
 from kmstream.scoring import commit_score, finish_score, finish_scores, report_nothing_new
@@ -68,6 +69,7 @@ SILENT = Silent()
 
 def plan(config: Config, *, only: Sequence[str] = ()) -> Plan:
     """Foretell what a refresh would read, hold in memory and write; no data page is read."""
+    refuse_overlap(config.dataset.path, Store(config.output.path).output)
     return make_plan(config, open_dataset(config, only))
 
 
@@ -180,49 +182,105 @@ def refresh(
     KmstreamError
         Any of the tree in `errors`; nothing has been published then, and CURRENT has not moved.
     """
-    store, watch, now = Store(config.output.path), Stopwatch(), (now or datetime.now(UTC)).astimezone(UTC)
+    store, now = Store(config.output.path), (now or datetime.now(UTC)).astimezone(UTC)
     refuse_overlap(config.dataset.path, store.output)
     with store.lock(config.name), single_threaded():
         finish_scores(store)
-        store.refuse_lost_current()
-        current = store.load_current(config.name) if store.current else None
-        kept = current if not baseline else None  # the version whose scaling stays
-        if kept:
-            check_same_features(config, kept)
-        dataset = open_dataset(config, only)
-        if truth is not None:
-            check_truth(dataset, truth)
-        run = make_run(config, dataset, progress)
-        with watch.stage("scan"):
-            scan = scan_dataset(run, statistics=kept is None)
-            refuse_no_rows(run, scan)
-            scaling = kept.model.scaling if kept else make_scaling(config.features, scan)
-        before = find_model_before(run, current, scaling)
-        known = find_known_centroids(before, config.features, scaling)
-        references = load_references(store, kept) if kept else None
-        version = store.next_version()
-        folder = store.unfinished_assignments(version)
-        with open_matrices(run, scaling, store.models / ".scratch") as matrices:
-            with watch.stage("fit"):
-                fit = fit_centroids(run, matrices, scan, known)
-            match = name_segments(run, store, current, before, known, scaling, fit)
-            model = ClusterModel(config.features, scaling, fit.centroids, match.labels)
-            limits = find_outlier_distances(references.chosen(config) if references else None, model)
-            reach = find_outlier_distances(current, before) if before else None
-            job = AssignJob.of(run, matrices, model, folder, version, limits, before, reach, truth)
-            with unfinished_folder(folder):
-                with watch.stage("assign"):
-                    assigned, n_resumed = assign_resumably(run, job)
-                mine = Assignments(folder, model.labels, assigned.entries)
-                moves = follow_entities(config, watch, mine, find_earlier(store, current, mine))
-                refit = Refit(
-                    run, store, watch, now, tuple(only), version, current, before, references, model, match, fit, truth
-                )
-                result = finish_refit(refit, scan.sample, assigned, moves)
-        finish_scores(store)  # of the version before
-        return replace(
-            result, resumed=n_resumed, rewritten=find_rewritten(config, assigned.entries), empty=dataset.empty
-        )
+        return _refresh(config, store, now, progress, baseline=baseline, truth=truth, only=only)
+
+
+def retrain(config: Config, *, progress: Progress = SILENT, now: datetime | None = None) -> RetrainResult:
+    """Fit a new version by itself if a score asked for one and the guard lets it: all partitions, as `refresh` would.
+
+    The history decides, so that of several calls for one request the first does the work.
+
+    Parameters
+    ----------
+    config, progress, now
+        Those of `refresh`.
+
+    Raises
+    ------
+    KmstreamError
+        Any of the tree in `errors`; the request then still waits.
+    """
+    store, now = Store(config.output.path), (now or datetime.now(UTC)).astimezone(UTC)
+    refuse_overlap(config.dataset.path, store.output)
+    with store.lock(config.name), single_threaded():
+        finish_scores(store)
+        may, why = may_retrain(config, store.history())
+        if may and (objection := find_objection(config, store)):
+            store.log("retrain-declined", now, why=objection)
+            may, why = False, objection
+        result = _refresh(config, store, now, progress) if may else None
+    return RetrainResult(config.name, result is not None, why, result)
+
+
+def _refresh(
+    config: Config,
+    store: Store,
+    now: datetime,
+    progress: Progress,
+    *,
+    baseline: bool = False,
+    truth: str | None = None,
+    only: Sequence[str] = (),
+) -> RefreshResult:
+    """Do it; the lock is held."""
+    watch = Stopwatch()
+    store.refuse_lost_current()
+    current = store.load_current(config.name) if store.current else None
+    kept = current if not baseline else None  # the version whose scaling stays
+    if kept:
+        check_same_features(config, kept)
+    dataset = open_dataset(config, only)
+    if truth is not None:
+        check_truth(dataset, truth)
+    run = make_run(config, dataset, progress)
+    with watch.stage("scan"):
+        scan = scan_dataset(run, statistics=kept is None)
+        refuse_no_rows(run, scan)
+        scaling = kept.model.scaling if kept else make_scaling(config.features, scan)
+    before = find_model_before(run, current, scaling)
+    known = find_known_centroids(before, config.features, scaling)
+    references = load_references(store, kept) if kept else None
+    version = store.next_version()
+    folder = store.unfinished_assignments(version)
+    with open_matrices(run, scaling, store.models / ".scratch") as matrices:
+        with watch.stage("fit"):
+            fit = fit_centroids(run, matrices, scan, known)
+        match = name_segments(run, store, current, before, known, scaling, fit)
+        model = ClusterModel(config.features, scaling, fit.centroids, match.labels)
+        limits = find_outlier_distances(references.chosen(config) if references else None, model)
+        reach = find_outlier_distances(current, before) if before else None
+        job = AssignJob.of(run, matrices, model, folder, version, limits, before, reach, truth)
+        with unfinished_folder(folder):
+            with watch.stage("assign"):
+                assigned, n_resumed = assign_resumably(run, job)
+            mine = Assignments(folder, model.labels, assigned.entries)
+            moves = follow_entities(config, watch, mine, find_earlier(store, current, mine))
+            refit = Refit(
+                run, store, watch, now, tuple(only), version, current, before, references, model, match, fit, truth
+            )
+            result = finish_refit(refit, scan.sample, assigned, moves)
+    finish_scores(store)  # of the version before
+    return replace(result, resumed=n_resumed, rewritten=find_rewritten(config, assigned.entries), empty=dataset.empty)
+
+
+def find_objection(config: Config, store: Store) -> str:
+    """Tell why a fit to the data as they are would be in vain, or go round in circles; empty if nothing is wrong."""
+    dataset = open_dataset(config)
+    if dataset.partitions and all(partition.is_labelled for partition in dataset.partitions):
+        return "all partitions hold segments already: a fit to rows that its own labels selected would confirm itself"
+    refits = [line for line in store.history() if line["event"] in {"published", "held"}]
+    if refits and refits[-1]["event"] == "held":
+        version = refits[-1]["version"]
+        fitted = store.read_json(version, "provenance.json")["partitions"]
+        if {one.path: one.fingerprint for one in dataset.partitions} == {
+            path: one["fingerprint"] for path, one in fitted.items()
+        }:
+            return f"{version} was fitted to the same data and held; promote it, or wait for other data"
+    return ""
 
 
 def score(
@@ -258,7 +316,7 @@ def score(
         finished = finish_scores(store)
         current = store.load_current(config.name)
         check_same_features(config, current)
-        apply_labels(config, store, current)
+        n_renamed = apply_labels(config, store, current)
         folder = store.assignments(current.version)
         staging = folder.with_name(f".{current.version}.score")
         dataset = open_dataset(config, only)
@@ -270,8 +328,9 @@ def score(
             if not only and since is None:
                 shutil.rmtree(staging, ignore_errors=True)  # of a score that was cut off; what was new then is gone
             result = report_nothing_new(
-                config, store, current.version, watch, n_removed=len(removed), empty=dataset.empty
+                config, store, current.version, watch, now, n_removed=len(removed), empty=dataset.empty
             )
+            result = replace(result, renamed=n_renamed)
             if removed:
                 staging.mkdir(parents=True, exist_ok=True)
                 commit_score(config, store, staging, now, result, entries, {}, removed)
@@ -285,11 +344,13 @@ def score(
             job = AssignJob.of(run, matrices, model, staging, current.version, limits)
             with watch.stage("assign"):
                 assigned, n_resumed = assign_resumably(run, job)
+            unchanged = entries.keys() - assigned.entries.keys()
             mine = Assignments(staging, model.labels, assigned.entries)
-            moves = follow_entities(config, watch, mine, Assignments(folder, model.labels, listed))
+            moves = follow_entities(config, watch, mine, Assignments(folder, model.labels, listed), unchanged)
             result = finish_score(
                 run, store, watch, now, references, model, assigned, moves, n_removed=len(removed), n_resumed=n_resumed
             )
+        result = replace(result, renamed=n_renamed)
         commit_score(config, store, staging, now, result, entries, assigned.entries, removed)
         return result
 

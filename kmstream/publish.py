@@ -22,6 +22,7 @@ from kmstream.profile import tell_separation
 from kmstream.provenance import Stopwatch, describe_run, peak_rss_bytes
 from kmstream.quality import calinski_harabasz, davies_bouldin
 from kmstream.report import RunFacts
+from kmstream.report.workspace import add_staged
 from kmstream.reporting import (
     References,
     describe_all,
@@ -29,6 +30,7 @@ from kmstream.reporting import (
     measure_drift,
     observe_assigned,
     short_provenance,
+    tell_history,
     tell_life_cycle,
     write_version_files,
 )
@@ -112,7 +114,9 @@ def finish_refit(refit: Refit, sample: pa.Table, assigned: Assigned, moves: Move
 
     try:
         with store.finishing(refit.version, refit.now, is_new=True):
-            store.save(version, lambda folder: write_version_files(folder, version, drift, reference, facts))
+            store.save(
+                version, lambda folder: write_version_files(folder, store.output, version, drift, reference, facts)
+            )
             keep_file(moves, store.path(refit.version))  # no part of the model: it may be removed
             with explain_write_errors(store.assignments(refit.version)):
                 store.unfinished_assignments(refit.version).replace(store.assignments(refit.version))
@@ -121,6 +125,7 @@ def finish_refit(refit: Refit, sample: pa.Table, assigned: Assigned, moves: Move
         if store.current != refit.version:
             shutil.rmtree(store.assignments(refit.version), ignore_errors=True)
             store.remove(refit.version)
+            add_staged(store.output)  # drops its snapshot
         raise
     return _make_result(refit, verdict, drift, assigned, version.quality)
 
@@ -216,6 +221,7 @@ def _make_facts(refit: Refit, verdict: Verdict, version: ModelVersion, assigned:
         passes=version.passes,
         seconds=refit.watch.seconds,
         provenance=short_provenance(version.provenance),
+        history=tell_history(refit.run.config),
     )
 
 
@@ -242,6 +248,7 @@ def _make_result(
     refit: Refit, verdict: Verdict, drift: Mapping[str, Any], assigned: Assigned, quality: Mapping[str, Any]
 ) -> RefreshResult:
     summary, store = assigned.summary, refit.store
+    overlap = {segment["cluster_label"]: segment.get("overlap") for segment in drift["segments"]}
     labels = tuple(
         {
             "cluster_id": i,
@@ -249,6 +256,7 @@ def _make_result(
             "rows": int(assigned.counts[i]),
             "share": float(summary.shares[i]),
             "event": verdict.status_of[label],
+            "overlap": overlap.get(label),
         }
         for i, label in enumerate(refit.model.labels)
     )

@@ -127,7 +127,7 @@ def _tell_share(label: str, then: float, now: float) -> str:
     if not then:
         return f"'{label}' is new and holds {percent(now)} of the rows"
     if not now:
-        return f"'{label}' holds no row now; it held {percent(then)} of them"
+        return f"'{label}' holds no row now; it held {percent(then)} of the rows"
     return f"'{label}' {'grew' if now > then else 'shrank'} from {percent(then)} to {percent(now)} of the rows"
 
 
@@ -138,10 +138,12 @@ def number(value: float | None) -> str:
     --------
     >>> number(1234.567), number(0.61234), number(-3.0)
     ('1,235', '0.612', '-3')
+    >>> number(999.4), number(999.6)
+    ('999', '1,000')
     """
     if value is None:
         return "none"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return f"{value:,.0f}" if abs(value) >= 999.5 else f"{value:.3g}"  # .3g would write 999.5 as 1e+03
 
 
 def percent(share: float) -> str:

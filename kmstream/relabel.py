@@ -38,7 +38,7 @@ from kmstream.store import ModelVersion, Store
 LABELS_KEY = "kmstream.labels"  # in the key-value metadata of an assignment file: the names by cluster_id, as JSON
 BATCH_ROWS = 1 << 16
 LOCAL = pyarrow.fs.LocalFileSystem()
-CURE = "`kmstream refresh` writes all assignment files again; nothing was changed here."
+CURE = "It was left as it is: remove it, and run `kmstream refresh`, which writes all assignment files again."
 
 
 def apply_labels(config: Config, store: Store, current: ModelVersion) -> int:
@@ -104,7 +104,8 @@ def has_labels(path: Path, labels: Sequence[str]) -> bool:
         If it can't be read.
     """
     ((key, value),) = describe_labels(labels).items()
-    return read_footer(path).key_values.get(key.encode()) == value.encode()
+    with _explain_read_errors(path):
+        return read_footer(path).key_values.get(key.encode()) == value.encode()
 
 
 def relabel_file(path: Path, labels: Sequence[str], metadata: Mapping[str, str] | None = None) -> str:
@@ -136,7 +137,8 @@ def relabel_file(path: Path, labels: Sequence[str], metadata: Mapping[str, str] 
     OutputError
         If the new file can't be written.
     """
-    footer = cut_columns(read_footer(path), CLUSTER_COLUMNS)
+    with _explain_read_errors(path):
+        footer = cut_columns(read_footer(path), CLUSTER_COLUMNS)
     names = pa.array(labels, pa.string())
     added = describe_labels(labels) | dict(metadata or {})
     temporary = path.with_name(f".{path.name}.tmp")
@@ -168,7 +170,8 @@ def _explain_read_errors(path: Path) -> Iterator[None]:
         error.add_note(CURE)
         raise error from cause
     except CorruptFileError as error:
-        error.add_note(f"in {path}")
+        if str(path) not in "".join([str(error), *getattr(error, "__notes__", ())]):
+            error.add_note(f"in {path}")
         error.add_note(CURE)
         raise
 

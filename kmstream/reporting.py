@@ -13,15 +13,21 @@ import pyarrow as pa
 from kmstream.assign import Assigned
 from kmstream.assignments import explain_write_errors
 from kmstream.clustering import ClusterModel, find_nearest
-from kmstream.config import Config
-from kmstream.drift import DriftReport, Observed, add_facts, add_migration, compare
+from kmstream.config import Config, DriftConfig
+from kmstream.drift import OUTLIER_QUANTILE, DriftReport, Observed, add_facts, add_migration, compare
+from kmstream.drift_history import read_drift_history
 from kmstream.features import encode, encoded_names, to_original_units
 from kmstream.labels import LabelMatch, match_by_overlap
 from kmstream.life_cycle import KEPT_OVERLAP, LifeCycle
 from kmstream.quality import adjusted_rand_index, sample_silhouettes
 from kmstream.report import ModelFacts, RunFacts, write_model_card, write_report
+from kmstream.separation import analyse_variance
 from kmstream.store import ModelVersion, Store
 from kmstream.summary import Counts
+from kmstream.thresholds import Thresholds, learn_thresholds
+from kmstream.views import tell_views
+
+HISTORY_RUNS = 50  # that the page draws
 
 
 @dataclass(frozen=True)
@@ -59,19 +65,30 @@ def measure_drift(config: Config, references: References | None, current: Observ
     if references is None:
         return compare(None, current, config.drift, names)
     reference = references.chosen(config)
-    report = compare(observe_version(reference), current, config.drift, names, categorical)
+    chosen = choose_thresholds(config.drift, reference, current.summary.n_rows)
+    report = compare(observe_version(reference), current, chosen.limits, names, categorical)
 
     def measure_against(version: ModelVersion) -> dict[str, Any]:
         # Outliers were counted beyond the distances of the reference's segments, not of another version's.
         side = current if version.version == reference.version else replace(current, outliers=None)
-        found = compare(observe_version(version), side, config.drift, names, categorical)
+        found = compare(observe_version(version), side, chosen.limits, names, categorical)
         return found.totals | {"version": version.version, "severity": found.severity}
 
     return replace(
         report,
+        thresholds_from=chosen.source,
         against_baseline=measure_against(references.baseline),
         against_model=measure_against(references.model),
     )
+
+
+def choose_thresholds(drift: DriftConfig, reference: ModelVersion, n_rows: float) -> Thresholds:
+    """Give what a window of so many rows is judged by."""
+    if drift.thresholds == "configured":
+        return Thresholds(drift, "configuration")
+    summary = reference.summary
+    far, share = summary.distance_quantile(OUTLIER_QUANTILE), n_rows / (summary.n_rows or 1)
+    return learn_thresholds(drift, reference.sample, reference.model, far, share=share)
 
 
 def describe_all(report: DriftReport, version: ModelVersion) -> DriftReport:
@@ -143,15 +160,42 @@ def label_sample(sample: pa.Table, model: ClusterModel) -> tuple[pa.Table, dict[
     return sample.append_column("cluster_label", labels), {"silhouette": overall, "silhouette_by_cluster": by_cluster}
 
 
+def tell_silhouettes(silhouettes: Mapping[str, Any], labels: Sequence[str]) -> dict[str, Any]:
+    """Give the silhouettes of `label_sample`, or of a version, as a page has them: by name."""
+    each = zip(labels, silhouettes.get("silhouette_by_cluster") or (), strict=False)
+    return {"silhouette": {"overall": silhouettes.get("silhouette"), "segments": dict(each)}}
+
+
+def tell_history(config: Config) -> list[dict[str, Any]]:
+    """Give the shares in the last runs, oldest first, by the names of today; a version that is held is none of them."""
+    runs = [run for run in read_drift_history(config).runs if run["time"] and run["status"] != "held"]
+    return [{key: run[key] for key in ("time", "kind", "shares")} for run in runs[-HISTORY_RUNS:]]
+
+
+def look_at_sample(
+    sample: pa.Table, drift: Mapping[str, Any], version: ModelVersion, reference: ModelVersion | None
+) -> dict[str, Any]:
+    """Tell what sampled rows show, in the scaling of a version."""
+    then = {}
+    if reference is not None:
+        there = zip(reference.model.labels, reference.summary.rows, reference.summary.mean, strict=True)
+        then = {label: mean for label, rows, mean in there if rows}
+    eta_squared = analyse_variance(version.summary).eta_squared
+    return tell_views(sample, drift["segments"], version.model, eta_squared=eta_squared, then=then)
+
+
 def write_version_files(
     folder: Path,
+    output: Path,
     version: ModelVersion,
     drift: Mapping[str, Any],
     reference: ModelVersion | None,
     facts: RunFacts,
 ) -> None:
-    """Write drift.json, the report and the model card of a version."""
+    """Write drift.json, the report and the model card of a version, and stage its snapshot in the output folder."""
     features = version.model.features
+    seen = look_at_sample(version.sample, drift, version, reference)
+    facts = replace(facts, sample=seen | tell_silhouettes(version.quality, version.model.labels))
     (folder / "drift.json").write_text(json.dumps(drift, indent=1) + "\n", encoding="utf-8")
     write_report(
         folder / "report.html",
@@ -159,6 +203,7 @@ def write_version_files(
         reference_sample=reference.sample if reference else None,
         current_sample=version.sample,
         run=facts,
+        output=output,
     )
     card = ModelFacts(
         name=version.name,
@@ -185,16 +230,19 @@ def write_version_files(
 
 
 def write_score_report(
-    folder: Path, drift: Mapping[str, Any], reference: ModelVersion, sample: pa.Table, facts: RunFacts
+    folder: Path, output: Path, drift: Mapping[str, Any], reference: ModelVersion, sample: pa.Table, facts: RunFacts
 ) -> None:
-    """Write what a score run shows into a folder of its own; after an error there is none."""
+    """Write what a score run shows into a folder of its own, and stage its snapshot; after an error there is none."""
     with explain_write_errors(folder):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         try:
             (folder / "drift.json").write_text(json.dumps(drift, indent=1) + "\n", encoding="utf-8")
             page = folder / "report.html"
-            write_report(page, drift, reference_sample=reference.sample, current_sample=sample, run=facts)
+            facts = replace(facts, sample=look_at_sample(sample, drift, reference, reference) | dict(facts.sample))
+            write_report(
+                page, drift, reference_sample=reference.sample, current_sample=sample, run=facts, output=output
+            )
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise

@@ -71,6 +71,8 @@ class ScoreResult:
         Who was in another segment than the time before, where `dataset.key` is set: "entities" of drift.json.
     removed : int
         Partitions whose files are gone, and so their assignments.
+    renamed : int
+        Assignment files that got names which segments were given since.
     """
 
     name: str
@@ -94,6 +96,21 @@ class ScoreResult:
     entities: Mapping[str, Any] | None = None
     too_few_rows: tuple[str, ...] = ()
     removed: int = 0
+    renamed: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the result as plain JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class RetrainResult:
+    """What came of a call for a new fit: the refresh, or why there was none."""
+
+    name: str
+    retrained: bool
+    why: str
+    refresh: RefreshResult | None
 
     def to_json(self) -> dict[str, Any]:
         """Give the result as plain JSON values."""

@@ -22,7 +22,7 @@ from kmstream.features import (
 )
 from kmstream.run import Run
 from kmstream.scaling import learn_scaling, refuse_many_categories
-from kmstream.summary import ColumnSummary, sample_positions
+from kmstream.summary import PARTITION, ColumnSummary, sample_positions
 from kmstream.weights import Weighting
 
 
@@ -33,7 +33,7 @@ class Scan:
     Attributes
     ----------
     sample : pyarrow.Table
-        Sampled rows that can be used: the feature columns as they are in the files.
+        Sampled rows that can be used: the feature columns as they are in the files, and the place of the partition.
     weights : ndarray of shape (n_sample,)
         How many rows each of them counts for.
     columns : ColumnSummary
@@ -51,7 +51,8 @@ class Scan:
     def nothing(cls, features: FeaturesConfig) -> Self:
         """Give the scan of no rows."""
         numeric = {name: pa.array([], pa.float64()) for name in features.numeric}
-        sample = pa.table(numeric | {name: pa.array([], pa.string()) for name in features.categorical})
+        texts = {name: pa.array([], pa.string()) for name in features.categorical}
+        sample = pa.table(numeric | texts | {PARTITION: pa.array([], pa.int32())})
         columns = ColumnSummary.empty(len(features.numeric))
         return cls(sample, np.empty(0), columns, {name: Counter() for name in features.categorical})
 
@@ -65,10 +66,11 @@ class Scan:
 
 @dataclass(frozen=True)
 class _SampledSpan:
-    """A span, and the positions in it of the rows that belong to the sample."""
+    """A span, the positions in it of the rows that belong to the sample, and the place of its partition."""
 
     span: Span
     positions: NDArray[np.int64]
+    partition: int
 
     @property
     def rows(self) -> int:
@@ -87,8 +89,9 @@ def scan_dataset(run: Run, *, statistics: bool) -> Scan:
     positions = sample_positions(dataset.rows, config.model.sample_rows, config.model.random_state)
     borders = np.cumsum([0, *(span.rows for span in spans)])
     cuts = np.searchsorted(positions, borders)
+    places = {partition.path: place for place, partition in enumerate(dataset.partitions)}
     work = [
-        _SampledSpan(span, positions[cuts[i] : cuts[i + 1]] - borders[i])
+        _SampledSpan(span, positions[cuts[i] : cuts[i + 1]] - borders[i], places[span.partition.path])
         for i, span in enumerate(spans)
         if statistics or cuts[i + 1] > cuts[i]
     ]
@@ -145,7 +148,8 @@ def _scan_span(
             keep, _ = apply_missing_policy(values.unusable, batch.num_rows, features)
             weights = take_weights(batch, features, weighting)
         chosen = here[keep[here]]
-        samples.append(take_columns(batch, features, chosen))
+        place = pa.array(np.full(len(chosen), work.partition, np.int32))
+        samples.append(take_columns(batch, features, chosen).append_column(PARTITION, place))
         sample_weights.append(np.ones(len(chosen)) if weights is None else weights[chosen])
         if statistics:
             counted = weights if keep.all() else keep.astype(np.int64) if weights is None else keep * weights

@@ -22,9 +22,9 @@ from kmstream.assignments import (
 from kmstream.clustering import ClusterModel
 from kmstream.config import Config
 from kmstream.entities import Moves
-from kmstream.guard import decide_retrain
 from kmstream.provenance import Stopwatch, describe_run, peak_rss_bytes
 from kmstream.report import RunFacts
+from kmstream.report.workspace import add_staged
 from kmstream.reporting import (
     References,
     describe_all,
@@ -32,9 +32,12 @@ from kmstream.reporting import (
     measure_drift,
     observe_assigned,
     short_provenance,
+    tell_history,
+    tell_silhouettes,
     write_score_report,
 )
 from kmstream.results import ScoreResult
+from kmstream.retraining import decide_retrain, find_request
 from kmstream.run import Run
 from kmstream.scan import scan_dataset
 from kmstream.store import Store
@@ -44,9 +47,20 @@ UNFINISHED_PAGE = ".unfinished"
 
 
 def report_nothing_new(
-    config: Config, store: Store, version: str, watch: Stopwatch, *, n_removed: int, empty: tuple[str, ...]
+    config: Config,
+    store: Store,
+    version: str,
+    watch: Stopwatch,
+    now: datetime,
+    *,
+    n_removed: int,
+    empty: tuple[str, ...],
 ) -> ScoreResult:
-    """Say that every partition has been assigned already."""
+    """Say that every partition has been assigned already, and whether a request for a new fit still waits."""
+    history = store.history()
+    again, why = decide_retrain(config, "ok", history, now)
+    request = find_request(history) if again else None
+    waiting = {key: request[key] for key in ("run_id", "severity") if key in request} if request else {}
     return ScoreResult(
         name=config.name,
         version=version,
@@ -60,7 +74,7 @@ def report_nothing_new(
         labels=(),
         removed=n_removed,
         empty=empty,
-        retrain={"requested": False, "why": "no new or changed partitions"},
+        retrain={"requested": again, "why": why if again else "no new or changed partitions"} | waiting,
         report=None,
         assignments=str(store.assignments(version)),
         seconds=watch.seconds,
@@ -90,7 +104,7 @@ def finish_score(
         reference = references.chosen(config)
         drift = drift_report.to_json(name=config.name, reference=reference.version, current=run_id)
         drift["entities"] = tell_entities(moves, config.dataset.key, reports / run_id)
-        sample, _ = label_sample(scan_dataset(run, statistics=False).sample, model)
+        sample, silhouettes = label_sample(scan_dataset(run, statistics=False).sample, model)
     provenance = describe_run(config, run.dataset, ())
     facts = RunFacts(
         kind="score",
@@ -104,9 +118,11 @@ def finish_score(
         partitions=len(run.dataset.partitions),
         seconds=watch.seconds,
         provenance=short_provenance(provenance),
+        sample=tell_silhouettes(silhouettes, model.labels),
+        history=tell_history(config),
     )
     with watch.stage("report"):
-        write_score_report(reports / UNFINISHED_PAGE, drift, reference, sample, facts)
+        write_score_report(reports / UNFINISHED_PAGE, store.output, drift, reference, sample, facts)
         keep_file(moves, reports / UNFINISHED_PAGE)
     history = store.history()
     severities = [line["severity"] for line in history if line["event"] == "drift"]
@@ -166,16 +182,20 @@ def commit_score(
     """
     facts = {"version": result.version, "run_id": result.run_id}
     lines = [("drift", facts | {"severity": result.severity, "rows": result.rows})] if result.run_id else []
-    if result.retrain["requested"]:
-        lines.append(("retrain-requested", facts | {"why": result.retrain["why"]}))
+    if result.retrain["requested"] and result.run_id and find_request(store.history()) is None:
+        lines.append(("retrain-requested", facts | {"severity": result.severity, "why": result.retrain["why"]}))
     note = {"result": result.to_json(), "time": now.isoformat(), "lines": lines}
     write_manifest(staging, {**known, **assigned}, config, result.version)
     replace_file(staging / COMMIT, json.dumps(note | {"files": list(assigned), "removed": list(removed)}))
     _commit(store, staging)
+    add_staged(store.output)
 
 
 def finish_scores(store: Store) -> ScoreResult | None:
-    """Finish what a score had decided before it was cut off, and give its result; remove what nobody goes on from."""
+    """Finish what a score had decided before it was cut off, and give its result; remove what nobody goes on from.
+
+    What visible runs have staged for the workspace is added to it.
+    """
     finished = None
     for staging in (store.output / "assignments").glob(".v*.score"):
         if (staging / COMMIT).exists():
@@ -183,6 +203,7 @@ def finish_scores(store: Store) -> ScoreResult | None:
         elif staging.name != f".{store.current}.score":
             shutil.rmtree(staging)
     shutil.rmtree(store.output / "reports" / UNFINISHED_PAGE, ignore_errors=True)
+    add_staged(store.output)
     return finished
 
 

@@ -15,6 +15,8 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 Counts = NDArray[Any]  # int64, or float64 where rows have weights
 
+PARTITION = "kmstream.partition"  # column of a row sample: the place of a row's partition in the dataset
+
 # A distance bin is what a float32 is when its last 17 bits are cut off: 64 bins from a power of two to the next, each
 # 0.8 to 1.6 % wide; from 2**-24 to 2**24 scaled units, the rest in the outer bins.
 _CUT_BITS = 17

@@ -12,6 +12,7 @@ from kmstream.config import Config
 from kmstream.errors import ChecksumMismatchError, ConfigError, ModelNotFoundError
 from kmstream.features import encoded_names, to_original_units
 from kmstream.migration import count_common_rows, read_migration
+from kmstream.retraining import find_pause
 from kmstream.scoring import finish_scores
 from kmstream.store import ModelVersion, Store
 
@@ -101,6 +102,17 @@ def rollback(config: Config, *, now: datetime | None = None) -> dict[str, Any]:
             error.add_note("`kmstream models list` shows the versions; `kmstream models promote V` takes any of them.")
             raise error
         return _move_current(store, previous, "rolled-back", now)
+
+
+def resume_retraining(config: Config, *, now: datetime | None = None) -> dict[str, Any]:
+    """End the pause that three held refits in a row have made; drift may ask for new fits again."""
+    store = Store(config.output.path)
+    with store.lock(config.name):
+        finish_scores(store)
+        was = find_pause(store.history())
+        if was:
+            store.log("retrain-resumed", (now or datetime.now(UTC)).astimezone(UTC), was=was)
+    return {"name": config.name, "resumed": bool(was), "was": was}
 
 
 def previous_version(history: list[dict[str, Any]], current: str | None) -> str | None:

@@ -1,17 +1,16 @@
 """Which entities moved in a run: the assignment files in the order of time, handed to `entities`."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from kmstream.assignments import Entry, read_manifest
 from kmstream.config import Config
-from kmstream.dataset import find_key_type, widen_key_type
-from kmstream.entities import Moves, Snapshot, find_moves
+from kmstream.dataset import widen_key_type
+from kmstream.entities import Moves, Snapshot, find_moves, read_key_type
 from kmstream.errors import SchemaMismatchError
 from kmstream.provenance import Stopwatch
 from kmstream.store import ModelVersion, Store
@@ -37,12 +36,14 @@ def find_earlier(store: Store, current: ModelVersion | None, run: Assignments) -
     return Assignments(folder, current.model.labels, entries)
 
 
-def follow_entities(config: Config, watch: Stopwatch, run: Assignments, earlier: Assignments | None) -> Moves | None:
+def follow_entities(
+    config: Config, watch: Stopwatch, run: Assignments, earlier: Assignments | None, unchanged: Collection[str] = ()
+) -> Moves | None:
     """Find which entities were in another segment than the time before, at the partitions that a run assigned.
 
     Partitions are taken for snapshots, in the order of their paths; those of one hive folder for one. A partition that
-    had been assigned earlier, and has changed since, is compared with what it was. Earlier files without the key are
-    left out.
+    had been assigned earlier, and has changed since, is compared with what it was. Earlier files that are gone, lack
+    the key, or hold it in a type that has nothing in common with this run's, are left out and counted.
 
     Parameters
     ----------
@@ -52,6 +53,8 @@ def follow_entities(config: Config, watch: Stopwatch, run: Assignments, earlier:
         Those of the run; its folder gets the table of moves.
     earlier : Assignments or None
         Of what the run did not assign itself, its entities come from there.
+    unchanged : collection of str
+        Earlier partitions that are still as they were, with the names of the run: they still belong to their folder.
 
     Returns
     -------
@@ -63,24 +66,39 @@ def follow_entities(config: Config, watch: Stopwatch, run: Assignments, earlier:
     KmstreamError
         What `find_moves` raises.
     """
-    if not config.dataset.key:
+    key = config.dataset.key
+    if not key:
         return None
-    snapshots = list(_list_snapshots(run, earlier, config.dataset.key))
-    last = max(i for i, snapshot in enumerate(snapshots) if snapshot.told)
     limit = config.engine.memory_limit // 2  # what is being read comes on top
     target = run.folder / f".{MOVED}"
     with watch.stage("entities"):
-        return find_moves(snapshots[: last + 1], config.dataset.key, target, memory_limit_bytes=limit)
+        known, n_left_out = _choose_earlier(run, earlier, key) if earlier else (set(), 0)
+        snapshots = list(_list_snapshots(run, earlier, known, unchanged))
+        last = max(i for i, snapshot in enumerate(snapshots) if snapshot.told)
+        moves = find_moves(snapshots[: last + 1], key, target, memory_limit_bytes=limit)
+    return replace(moves, n_left_out=n_left_out)
 
 
-def _list_snapshots(run: Assignments, earlier: Assignments | None, key: str) -> Iterator[Snapshot]:
-    known: set[str] = set()
-    if earlier is not None:
-        kind = find_key_type(pq.read_schema(run.folder / min(run.entries)), key, min(run.entries))
-        for path, entry in earlier.entries.items():
-            is_same = path in run.entries and run.entries[path].fingerprint == entry.fingerprint
-            if not is_same and _holds_key(earlier.folder / path, key, kind):
-                known.add(path)
+def _choose_earlier(run: Assignments, earlier: Assignments, key: str) -> tuple[set[str], int]:
+    """Choose the earlier files to compare with, and count those that would be, and can't."""
+    common, known, n_left_out = pa.null(), set(), 0
+    for path in sorted(run.entries):
+        common = widen_key_type(common, read_key_type(run.folder / path, key), key, path)
+    for path, entry in sorted(earlier.entries.items()):
+        if path in run.entries and run.entries[path].fingerprint == entry.fingerprint:
+            continue
+        try:
+            common = widen_key_type(common, read_key_type(earlier.folder / path, key), key, path)
+        except (FileNotFoundError, SchemaMismatchError):  # removed; older than the key, or than its type
+            n_left_out += 1
+        else:
+            known.add(path)
+    return known, n_left_out
+
+
+def _list_snapshots(
+    run: Assignments, earlier: Assignments | None, known: Collection[str], unchanged: Collection[str]
+) -> Iterator[Snapshot]:
     times: dict[str, list[str]] = {}
     for path in sorted({*run.entries, *known}):
         times.setdefault(_name_time(path), []).append(path)
@@ -89,7 +107,8 @@ def _list_snapshots(run: Assignments, earlier: Assignments | None, key: str) -> 
         new = tuple(run.folder / path for path in paths if path in run.entries)
         before = Snapshot(when, old, earlier.labels, told=False) if earlier and old else None
         if new:
-            yield Snapshot(when, new, run.labels, before)
+            still = (earlier.folder / path for path in paths if path in known and path in unchanged) if earlier else ()
+            yield Snapshot(when, (*new, *still), run.labels, before)
         elif before is not None:
             yield before
 
@@ -107,15 +126,6 @@ def _name_time(path: str) -> str:
     return path if last is None else "/".join(folders[: last + 1])
 
 
-def _holds_key(path: Path, key: str, kind: pa.DataType) -> bool:
-    """Whether an earlier file can be compared with: it may be older than the key, or hold it in another type."""
-    try:
-        widen_key_type(kind, find_key_type(pq.read_schema(path), key, str(path)), key, str(path))
-    except (FileNotFoundError, SchemaMismatchError):
-        return False
-    return True
-
-
 def tell_entities(moves: Moves | None, key: str, folder: Path) -> dict[str, Any] | None:
     """Give what drift.json holds of the entities; the table of moves will be in the folder of the report."""
     if moves is None:
@@ -128,6 +138,7 @@ def tell_entities(moves: Moves | None, key: str, folder: Path) -> dict[str, Any]
         "compared": moves.n_compared,
         "moves": moves.n_moves,
         "entities_moved": moves.n_entities_moved,
+        "earlier_files_left_out": moves.n_left_out,
         "file": str(folder / MOVED),
     }
 

@@ -9,6 +9,7 @@ from kmstream.errors import CorruptFileError
 from kmstream.pipeline import refresh, score
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", ["all", ["x"]])
 @pytest.mark.parametrize("n_rows", [299, 300, 301])
 @pytest.mark.parametrize("verb", [refresh, score])

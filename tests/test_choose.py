@@ -282,6 +282,7 @@ def test_a_column_of_lists_or_without_any_class_is_refused(made, data, files, bl
         choose(made(), truth="none")
 
 
+@pytest.mark.slow
 def test_choose_k_agrees_with_the_refresh_that_follows(made):
     chosen = choose(made()).recommended
     settings = made(model={"n_clusters": chosen})

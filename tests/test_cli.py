@@ -26,6 +26,7 @@ from typer.testing import CliRunner, Result
 from kmstream.cli import FailOn, app
 from kmstream.cli.options import Options, to_json_text
 from kmstream.cli.progress import Bars, show_progress
+from kmstream.cli.tables import print_sentence
 from kmstream.engine import Silent
 from kmstream.plan import MAX_CHUNK_ROWS
 from kmstream.store import Store
@@ -159,10 +160,23 @@ def test_set_adds_up_over_the_line(here, files, blobs):
 
 def test_the_next_command_names_the_same_configuration():
     assert Options().command("refresh") == "kmstream refresh"
-    options = Options(config=Path("my configs/a.toml"), overrides=("model.n_clusters=8",))
-    assert options.command("models promote v000002") == (
-        "kmstream models promote v000002 -c 'my configs/a.toml' --set model.n_clusters=8"
+    options = Options(config=Path("my configs/a.toml"), overrides=("model.n_clusters=8", "output.path=there"))
+    assert options.command("refresh") == (
+        "kmstream refresh -c 'my configs/a.toml' --set model.n_clusters=8 --set output.path=there"
     )
+
+
+def test_the_next_command_about_what_is_there_takes_from_set_only_where_it_is():
+    options = Options(overrides=("model.n_clusters=8", "output.path=there", "gate.max_names_new=0"))
+    assert options.command("models promote v000002") == "kmstream models promote v000002 --set output.path=there"
+    assert options.command("labels rename", "a b", "c") == "kmstream labels rename 'a b' c --set output.path=there"
+
+
+@pytest.mark.parametrize("command", ["init", "demo"])
+def test_help_of_a_command_that_reads_no_configuration_offers_no_set(command):
+    text = run(command, "--help").stdout
+    assert "--json" in text
+    assert "--set" not in text
 
 
 @pytest.mark.parametrize(
@@ -173,6 +187,7 @@ def test_the_next_command_names_the_same_configuration():
         ["models", "show"],
         ["-q", "plan", "-v"],
         ["refresh", "--fail-on", "ok"],
+        ["score", "--fail-on", "worse"],
         ["init", "data", "--set", "model.n_clusters=8"],
         ["demo", "--set", "model.n_clusters=8"],
     ],
@@ -254,11 +269,13 @@ def test_refresh_shows_a_verdict_the_segments_and_where_the_output_is(there):
     assert result.stderr == ""
     lines = result.stdout.splitlines()
     assert lines[0] == "blobs v000002 published: 800 rows in 3 segments, drift ok"
-    assert [line.split()[0] for line in lines if line.startswith("segment-")] == [
-        "segment-01",
-        "segment-02",
-        "segment-03",
+    assert [line.split()[::6] for line in lines if line.startswith("segment-")] == [
+        ["segment-01", "%"],
+        ["segment-02", "%"],
+        ["segment-03", "%"],
     ]
+    assert re.search(r"^segment +rows +share +event +rows kept$", result.stdout, re.MULTILINE)
+    assert re.search(r"^segment-01 .* kept +100 %$", result.stdout, re.MULTILINE)
     assert f"report       {there}/out/models/v000002/report.html" in lines
     assert_readable(result.stdout)
 
@@ -276,12 +293,58 @@ def test_refresh_that_is_held_exits_with_4_and_says_how_to_publish_it(there):
     assert result.exit_code == 4
     assert "blobs v000002 held" in result.stdout
     assert "The gate holds it: smallest segment share of segment-03 is" in result.stdout
-    assert "kmstream models promote v000002" in result.stdout
+    assert "\n  kmstream models promote v000002\n" in result.stdout
     assert Store("out").current == "v000001"
 
-    assert "v000002 is the current version now" in run("models", "promote", "v000002").stdout
+    promoted = run("models", "promote", "v000002").stdout
+    assert promoted == "v000002 is the current version now; before, it was v000001\n"
     assert Store("out").current == "v000002"
+    assert run("models", "rollback").stdout == "rolled back from v000002 to v000001\n"
+    assert run("models", "promote", "v000002").exit_code == 0
     assert answer("models", "rollback") == {"version": "v000001", "previous": "v000002", "status": "rolled-back"}
+
+
+def test_a_refit_held_by_frozen_names_says_which_and_its_report_says_so_before_any_drift(there):
+    assert "names frozen since" not in run("labels", "list").stdout
+    assert "segment-01, segment-02, segment-03" in run("labels", "freeze").stdout
+    assert re.search(
+        r"^names frozen since 20\d\d-\d\d-\d\d \d\d:\d\d UTC: ", run("labels", "list").stdout, re.MULTILINE
+    )
+    assert answer("labels", "list")["frozen_since"].startswith("20")
+
+    result = run("refresh", "--set", "model.n_clusters=4", "--set", "labels.max_match_distance=0.5")
+    assert result.exit_code == 4, result.output
+    assert "The gate holds it: names are frozen, but segment-" in " ".join(result.stdout.split())
+    page = (there / "out/models/v000002/report.html").read_text()
+    box = re.findall(r"<li class=\"\w+\">([^<]*)", page)
+    first_drift = next(i for i, text in enumerate(box) if re.search(r"\((alert|warn) from", text))
+    assert any(text.startswith("Names are frozen, but segment-") for text in box[:first_drift])
+    assert run("labels", "freeze", "--off").exit_code == 0
+    assert answer("labels", "list")["frozen_since"] is None
+
+
+def test_what_weighs_is_called_weight_not_rows(here, files, blobs):
+    files(here / "data", {"a.parquet": blobs(100).append_column("w", pa.array([3.0] * 100))})
+    weighted = ("--set", "features.weight=w")
+    assert run("refresh", *weighted).exit_code == 0
+    shown = run("models", "show", "v000001").stdout
+    assert "rows that weigh 300, inertia per row" in shown
+    assert re.search(r"^id +segment +weight +share ", shown, re.MULTILINE)
+    assert re.search(r"^exact +100 ", shown, re.MULTILINE)  # rows that a pass has read
+    for command in ("models", "labels"):
+        title = run(command, "list", *weighted).stdout.splitlines()[0]
+        assert "weight" in title
+        assert "rows" not in title
+
+
+def test_labels_list_says_what_an_average_is_under_log1p(here, files, blobs):
+    table = blobs(100)
+    files(here / "data", {"a.parquet": table.set_column(1, "x", pa.array(np.exp(table["x"].to_numpy() / 3)))})
+    logs = ("--set", "features.log1p=['x']")
+    assert run("refresh", *logs).exit_code == 0
+    note = "Under log1p (x) an average is a typical value"
+    assert note in run("labels", "list", *logs).stdout
+    assert note in (here / "out/models/v000001/report.html").read_text()
 
 
 def test_refresh_that_is_held_prints_its_json_too(there):
@@ -299,6 +362,10 @@ def test_score_exits_with_5_when_drift_reaches_fail_on(there, files, blobs):
     assert "A new fit is due" in result.stdout
     assert_readable(result.stdout)
 
+    waiting = run("score", "--set", "retrain.cooldown=0s").stdout.splitlines()
+    assert waiting[0] == "nothing new: all 3 partitions are assigned"
+    assert waiting[1].startswith("A new fit still waits: ")
+    assert waiting[2] == "  kmstream retrain --set retrain.cooldown=0s"
     assert run("score", "--fail-on", "warn").stdout == "nothing new: all 3 partitions are assigned\n"
     again = answer("score", "--fail-on", "warn")
     assert (again["partitions"], again["severity"], again["report"]) == (0, "ok", None)
@@ -329,6 +396,12 @@ def test_plan_fits_into_80_columns(here, files, blobs, monkeypatch):
     files(here / "data", {"a.parquet": blobs(100)})
     monkeypatch.setenv("COLUMNS", "80")
     assert_readable(run("plan").stdout)
+
+
+def test_print_sentence_keeps_a_number_and_its_unit_on_one_line():
+    written = io.StringIO()
+    print_sentence(Console(file=written, width=20), "a share of exactly 3.0\u00a0% of them")
+    assert written.getvalue() == "a share of exactly\n3.0 % of them\n"
 
 
 # --- versions, names, reports ----------------------------------------------------------------------------------------
@@ -574,6 +647,7 @@ def test_a_full_disk_exits_with_1_and_leaves_no_half_file(there, files, blobs):
     assert content(there / "out") == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "terminated"])
 def test_a_run_that_is_stopped_while_it_writes_leaves_everything_as_it_was(there, files, blobs, sent, code):
     files(there / "data", {f"m{i}.parquet": blobs(100_000, seed=i) for i in range(3, 7)})

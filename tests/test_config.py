@@ -47,6 +47,7 @@ def test_load_config_fills_in_the_documented_defaults(tmp_path):
         min_overlap = 0.3
         [drift]
         reference = "model"
+        thresholds = "configured"
         share_psi       = { warn = 0.10, alert = 0.25 }
         share_change    = { warn = 0.05, alert = 0.10 }
         centroid_shift  = { warn = 0.25, alert = 0.50 }

@@ -297,6 +297,7 @@ def test_another_order_of_segments_changes_no_word(found, data):
     assert [others[at] for at, i in enumerate(order) if i not in twins] == [names[i] for i in order if i not in twins]
 
 
+@pytest.mark.slow
 @given(st.integers(0, 10_000), st.integers(1, 3))
 def test_two_hundred_segments_with_few_features_have_names_of_their_own(seed, n_features):
     rng = np.random.default_rng(seed)

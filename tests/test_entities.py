@@ -368,8 +368,9 @@ def test_find_moves_leaves_nothing_of_files_that_can_not_be_read(tmp_path):
         find_moves([*history, last], "id", target, memory_limit_bytes=PLENTY)
     assert list(target.parent.iterdir()) == []
     last.paths[0].write_bytes(b"nothing")
-    with pytest.raises(CorruptFileError, match="assignments of last"):
+    with pytest.raises(CorruptFileError, match="assignments of last") as caught:
         find_moves([*history, last], "id", target, memory_limit_bytes=PLENTY)
+    assert "kmstream refresh" in caught.value.__notes__[-1]
     last.paths[0].unlink()
     with pytest.raises(FileNotFoundError):
         find_moves([*history, last], "id", target, memory_limit_bytes=PLENTY)

@@ -128,7 +128,7 @@ def config_file(published: Path) -> Path:
 def test_refresh_publishes_and_tells_the_server(config_file, server, refresh_flow):
     state = refresh_flow(str(config_file), now=FEBRUARY, return_state=True)
     result, seen = state.result(), Server(server, state)
-    assert seen.run.name == "refresh blobs"
+    assert seen.run.name == "refresh blobs v000002"
     assert seen.run.state.name == "Completed"
     assert Store(config_file.parent / "out").current == result.version == "v000002"
 
@@ -162,15 +162,20 @@ def test_score_tells_the_server_of_drift_and_when_it_has_cleared(config_file, se
     files(data, {"m3.parquet": blobs(400, seed=3, centers=MOVED)})
     state = score_flow(str(config_file), only=["m3*"], now=FEBRUARY, return_state=True)
     result, seen = state.result(), Server(server, state)
-    assert (seen.run.name, seen.run.state.name) == ("score blobs", "Completed")
+    assert (seen.run.name, seen.run.state.name) == ("score blobs v000001", "Completed")
     events = seen.events(2)
     assert set(events) == {"kmstream.drift.detected", "kmstream.retrain.requested"}
     payload = events["kmstream.drift.detected"]["payload"]
     assert (payload["severity"], payload["report"]) == ("alert", result.report)
     assert payload["reasons"][0]["severity"] == "alert"
-    (artifact,) = seen.artifacts
-    assert "drift alert" in artifact["data"]
-    assert "A new fit is asked for." in artifact["data"]
+    artifacts = {one["type"]: one for one in seen.artifacts}
+    assert {one["key"] for one in artifacts.values()} == {"blobs-segments", "blobs-drift"}
+    assert "drift alert" in artifacts["markdown"]["data"]
+    assert "A new fit is asked for." in artifacts["markdown"]["data"]
+    table = json.loads(artifacts["table"]["data"])
+    assert {line["segment"] for line in table} == {line["cluster_label"] for line in result.labels}
+    assert sum(line["new rows"] for line in table) == 400
+    assert seen.run.state.message == artifacts["table"]["description"]
 
     files(data, {"m4.parquet": blobs(800, seed=1)})
     state = score_flow(str(config_file), only=["m4*"], now=MARCH, return_state=True)

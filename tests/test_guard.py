@@ -1,15 +1,13 @@
 """May this version be published, may this drift retrain."""
 
 import math
-from datetime import UTC, datetime, timedelta, timezone
 
 import numpy as np
 import pytest
 from builders import make_config
 
-from kmstream.guard import Measured, check_refit, decide_retrain
+from kmstream.guard import Measured, check_refit
 
-NOW = datetime(2026, 3, 8, 12, tzinfo=UTC)
 LABELS = ("a", "b")
 MAX_INERTIA_RATIO = make_config().gate.max_inertia_ratio
 
@@ -115,71 +113,3 @@ def test_check_refit_of_a_first_version_asks_for_the_least_share_alone():
 
 def test_check_refit_passes_over_segments_that_had_no_rows():
     assert "smallest_overlap" not in check(measured(), measured(), {"a": math.nan})
-
-
-def asked(*ago):
-    return [{"event": "retrain-requested", "time": (NOW - one).isoformat()} for one in ago]
-
-
-def decide(severity="alert", history=(), **retrain):
-    return decide_retrain(make_config(retrain=retrain), severity, list(history), NOW)
-
-
-@pytest.mark.parametrize(
-    ("on", "severity", "requested"),
-    [
-        ("alert", "alert", True),
-        ("alert", "warn", False),
-        ("alert", "ok", False),
-        ("warn", "alert", True),
-        ("warn", "warn", True),
-        ("warn", "ok", False),
-        ("never", "alert", False),
-    ],
-)
-def test_decide_retrain_asks_from_the_chosen_severity_on(on, severity, requested):
-    found, why = decide(severity, on=on)
-    assert found is requested
-    assert on in why
-    assert on == "never" or severity in why
-
-
-@pytest.mark.parametrize(
-    ("ago", "requested"),
-    [(timedelta(0), False), (timedelta(hours=23, minutes=59), False), (timedelta(hours=24), True)],
-)
-def test_decide_retrain_waits_for_the_cooldown(ago, requested):
-    found, why = decide(history=asked(timedelta(days=3), ago), cooldown="24h")
-    assert found is requested
-    assert requested or "retrain.cooldown is 24 h" in why
-
-
-def test_decide_retrain_without_a_cooldown_asks_again_at_once():
-    assert decide(history=asked(timedelta(0)), cooldown="0s")[0]
-
-
-@pytest.mark.parametrize(
-    ("oldest", "requested"), [(timedelta(days=6, hours=23), False), (timedelta(days=7), True), (timedelta(30), True)]
-)
-def test_decide_retrain_counts_the_requests_of_seven_days(oldest, requested):
-    history = asked(oldest, timedelta(days=4), timedelta(days=2))
-    found, why = decide(history=history, max_per_week=3)
-    assert found is requested
-    assert requested or why == "3 requests in seven days, retrain.max_per_week is 3"
-
-
-def test_decide_retrain_with_none_allowed_never_asks():
-    assert not decide(max_per_week=0)[0]
-
-
-def test_decide_retrain_counts_nothing_but_requests():
-    others = [{"event": event, "time": NOW.isoformat()} for event in ("drift", "published", "held", "renamed")]
-    assert decide(history=others * 9)[0]
-
-
-def test_decide_retrain_reads_times_of_other_zones():
-    zone = timezone(timedelta(hours=5))
-    history = [{"event": "retrain-requested", "time": (NOW - timedelta(hours=23)).astimezone(zone).isoformat()}]
-    found, why = decide(history=history)
-    assert not found
-    assert "the last request was at 2026-03-07 13:00 UTC" in why

@@ -146,6 +146,7 @@ def test_a_run_goes_on_where_one_was_cut_off_and_writes_no_file_again(cut_off):
     assert not staging.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["input", "columns", "missing output", "torn sums", "other manifest"])
 def test_a_run_starts_anew_where_anything_has_changed(cut_off, data, files, blobs, change):
     staging = Path(cut_off().output.path) / "assignments/.v000001.score"
@@ -234,6 +235,7 @@ def test_a_file_without_a_byte_keeps_its_assignments(year, data):
     assert len(listed(year)) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", ["kmstream.scoring.mark_complete", "kmstream.scoring.move_files"])
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), Killed()], ids=["error", "killed"])
 def test_what_a_score_has_decided_is_told_by_the_next_run(year, data, files, blobs, monkeypatch, step, error):
@@ -309,6 +311,7 @@ def test_a_rollback_that_is_in_the_history_is_done_by_the_next_command(year, mon
     assert score(year()).version == store.current == "v000001"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("step", "version"),
     [

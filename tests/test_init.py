@@ -109,7 +109,7 @@ def test_write_config_writes_every_key_with_a_comment_and_its_default(shop, tmp_
     write_config(str(shop), target)
     written = tomllib.loads(target.read_text())
     dotted = {f"{key}.{inner}" for key, value in written.items() if isinstance(value, dict) for inner in value}
-    assert dotted | {"name"} == all_keys() == set(COMMENTS)
+    assert dotted | {"name", "dataset.key"} == all_keys() == set(COMMENTS)  # the key is offered in a comment
     defaults, config = (
         Config.model_validate({"name": "x", "dataset": {"path": "x"}, "features": {"numeric": ["x"]}}),
         load_config(target),
@@ -118,6 +118,30 @@ def test_write_config_writes_every_key_with_a_comment_and_its_default(shop, tmp_
         assert getattr(config, section) == getattr(defaults, section)
     assert written["engine"]["memory_limit"] == "1GiB"
     assert written["retrain"]["cooldown"] == "24h"
+
+
+def test_write_config_offers_an_identifier_that_comes_again_as_the_key(shop, tmp_path):
+    target = tmp_path / "kmstream.toml"
+    assert write_config(str(shop), target).to_json()["key_offered"] == ["CustomerID"]
+    assert load_config(target).dataset.key == ""
+    target.write_text(target.read_text().replace('# key = "CustomerID"', 'key = "CustomerID"'))
+    assert load_config(target).dataset.key == "CustomerID"
+    assert plan(load_config(target)).rows == 2 * N
+
+
+@pytest.mark.parametrize(
+    ("first", "last"),
+    [
+        ({"order_id": range(60)}, {"order_id": range(60, 120)}),
+        ({"customer_id": np.arange(60.0)}, {"customer_id": np.arange(60.0)}),
+        ({"visits": range(60)}, {"visits": range(60)}),
+    ],
+    ids=["never comes again", "can't be a key", "no identifier by its name"],
+)
+def test_other_columns_are_not_offered_as_the_key(tmp_path, first, last):
+    assert not any(column.is_key for column in judged(tmp_path / "data", [first, last]).values())
+    write_config(str(tmp_path / "data"), tmp_path / "kmstream.toml")
+    assert 'key = ""' in (tmp_path / "kmstream.toml").read_text()
 
 
 def test_write_config_comments_stay_within_the_line(shop, tmp_path):
@@ -359,6 +383,7 @@ def test_init_prints_what_it_chose_and_what_comes_next(shop, tmp_path, monkeypat
     assert result.exit_code == 0, result.output
     assert result.stdout.startswith("kmstream.toml: 800 rows in 2 files\n")
     assert "an identifier, by its name" in result.stdout
+    assert "\nCould be dataset.key, by which runs tell who changed segment: CustomerID.\n" in result.stdout
     assert result.stdout.endswith("  kmstream plan\n  kmstream refresh\n")
     assert "kmstream plan -c my.toml" in run("shop", "-o", "my.toml").stdout
 

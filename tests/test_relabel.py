@@ -17,7 +17,7 @@ from kmstream.append import append_columns, read_footer
 from kmstream.dataset import SPAN_ROWS, open_dataset
 from kmstream.errors import CorruptFileError
 from kmstream.outputs import CLUSTER_SCHEMA, OutputPlan, open_output
-from kmstream.relabel import describe_labels, has_labels, relabel_file
+from kmstream.relabel import CURE, describe_labels, has_labels, relabel_file
 
 OLD = [f"segment {number}" for number in range(6)]  # as make_new has them
 NEW = ["loyal", "at risk", "", "größer 客户 🙂", "NULL", "segment 0"]
@@ -264,9 +264,35 @@ def test_a_damaged_file_stays_as_it_is(source, tmp_path, tree, part):
     path = append(source, tmp_path / "out.parquet", OLD)
     raw = path.read_bytes()
     path.write_bytes(raw[: int(len(raw) * part)])
-    with pytest.raises(CorruptFileError, match=r"out\.parquet ends with"):
-        relabel_file(path, NEW)
+    for look in (relabel_file, has_labels):
+        with pytest.raises(CorruptFileError, match=r"out\.parquet ends with") as caught:
+            look(path, NEW)
+        assert caught.value.__notes__ == [CURE]
     assert tree(tmp_path) == ["out.parquet", "source.parquet"]
+
+
+@pytest.mark.parametrize("look", [relabel_file, has_labels])
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda raw, length: b"", r"out\.parquet ends with b'' at byte 0"),
+        (lambda raw, length: raw[:-8] + b"\xff\xff\xff\x00PAR1", r"out\.parquet claims 16777215 bytes"),
+        (lambda raw, length: raw[: -8 - length] + bytes(length) + raw[-8:], "the schema has no elements"),
+        (lambda raw, length: raw[: -8 - length] + b"\xff" * length + raw[-8:], "Thrift"),
+    ],
+    ids=["empty", "length", "zeros", "ones"],
+)
+def test_a_damaged_footer_is_told_with_its_file_and_what_to_do(source, tmp_path, look, damage, message):
+    path = append(source, tmp_path / "out.parquet", OLD)
+    raw = path.read_bytes()
+    damaged = damage(raw, int.from_bytes(raw[-8:-4], "little"))
+    path.write_bytes(damaged)
+    with pytest.raises(CorruptFileError, match=message) as caught:
+        look(path, NEW)
+    told = [str(caught.value), *caught.value.__notes__]
+    assert "".join(told).count(str(path)) == 1
+    assert told[-1] == CURE
+    assert path.read_bytes() == damaged
 
 
 def test_damaged_cluster_columns_are_said_to_be_unreadable(source, tmp_path, tree):

@@ -405,6 +405,7 @@ def test_names_with_html_are_shown_as_text(read):
     assert "owned" not in next(t for t in re.findall(r"<title>(.*?)</title>", page.source)).replace("=&#x27;owned", "")
 
 
+@pytest.mark.slow
 def test_names_with_html_are_shown_as_text_in_a_browser(browse):
     page = browse("hostile")
     assert page.count("img") == 0
@@ -415,6 +416,7 @@ def test_names_with_html_are_shown_as_text_in_a_browser(browse):
     assert re.search(r'class="annotation-text"[^>]*>&lt;b&gt;gold&lt;/b&gt;', page.source)
 
 
+@pytest.mark.slow
 def test_browser_draws_every_plot_and_evidently_s_table(browse):
     page = browse("refresh")
     plots = [attrs for tag, attrs in page.tags if tag == "div" and "js-plotly-plot" in (attrs.get("class") or "")]

@@ -223,6 +223,22 @@ def test_load_applies_later_renames_whatever_the_clock_says_and_no_earlier_ones(
     assert set(store.load().model.labels) == {"gold", "segment-02", "segment-03"}
 
 
+def test_frozen_labels_follow_renames_and_what_a_person_makes_current(store):
+    def add(event, **facts):
+        store.log(event, TIME, **facts)
+        return store.frozen_labels()
+
+    assert add("promoted", version="v000001", labels=["a", "b"]) is None  # nothing is frozen
+    assert add("frozen", version="v000001", labels=["a", "b"]) == {"a", "b"}
+    assert add("renamed", old="b", new="vip") == {"a", "vip"}
+    assert add("renamed", old="c", new="gold") == {"a", "vip"}  # of a segment that came after
+    assert add("published", version="v000002") == {"a", "vip"}
+    assert add("promoted", version="v000003", labels=["a", "vip", "new"]) == {"a", "vip", "new"}
+    assert add("rolled-back", version="v000002", labels=["a", "vip"]) == {"a", "vip"}
+    assert add("thawed", version="v000002", labels=["a", "vip"]) is None
+    assert add("promoted", version="v000003", labels=["a", "vip", "new"]) is None
+
+
 def test_load_from_a_moved_output_tree(store, tmp_path):
     shutil.move(store.output, tmp_path / "elsewhere")
     assert Store(tmp_path / "elsewhere").load().version == "v000001"

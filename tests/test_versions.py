@@ -1,14 +1,11 @@
-import hashlib
 import json
 import shutil
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 
-from kmstream.assignments import read_manifest
-from kmstream.errors import ConfigError, CorruptFileError, ModelNotFoundError
-from kmstream.names import apply_renames, freeze_labels, list_labels, rename_segment, suggest_labels
+from kmstream.errors import ConfigError, ModelNotFoundError
+from kmstream.names import rename_segment
 from kmstream.pipeline import refresh, score
 from kmstream.store import Store
 from kmstream.versions import (
@@ -47,10 +44,6 @@ def _two_versions_once(tmp_path_factory, _published_once, config_in, blobs, file
 def two(_two_versions_once, tmp_path, config_in):
     shutil.copytree(_two_versions_once, tmp_path, dirs_exist_ok=True)
     return config_in(tmp_path, model={"n_clusters": 4})
-
-
-def digests(folder):
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
 
 
 def strict(content):
@@ -171,165 +164,12 @@ def test_score_after_rollback_uses_the_older_model(two):
     assert (result.version, result.partitions, result.rows) == ("v000001", 1, 400)
 
 
-def test_list_labels_tells_current_and_retired_names(two, config_in, tmp_path):
-    refresh(config_in(tmp_path, model={"n_clusters": 3}), only=["m1*", "m2*"])
-    lines = {line["cluster_label"]: line for line in strict(list_labels(two))}
-    assert lines["segment-04"]["status"] == "retired"
-    assert lines["segment-04"]["retired"] == "v000003"
-    assert lines["segment-01"]["born"] == "v000001"
-    assert sum(line["rows"] for line in lines.values()) == 800
-
-
-# --- renaming --------------------------------------------------------------------------------------------------------
-
-
-def test_rename_segment_changes_no_file_of_any_version(config_here, store):
-    before = digests(store.path("v000001"))
-    assert rename_segment(config_here, "segment-02", "vip", reason="they pay") == {
-        "old": "segment-02",
-        "new": "vip",
-        "version": "v000001",
-    }
-    assert digests(store.path("v000001")) == before
-    assert "vip" in store.load().model.labels
-    assert store.history()[-1]["reason"] == "they pay"
-
-
-def labels_in(folder):
-    return {
-        label
-        for path in folder.glob("*.parquet")
-        for label in pq.read_table(path).column("cluster_label").unique().to_pylist()
-    }
-
-
-def test_apply_renames_makes_the_assignments_say_them_and_changes_nothing_else(config_here, published, store):
-    folder = store.assignments("v000001")
-    before = {path.name: pq.read_table(path) for path in folder.glob("*.parquet")}
-    models = digests(store.path("v000001"))
-    assert apply_renames(config_here)["files"] == 0
-    rename_segment(config_here, "segment-02", "vip")
-    assert labels_in(folder) == {"segment-01", "segment-02", "segment-03"}
-    done = apply_renames(config_here)
-    assert (done["version"], done["files"]) == ("v000001", 2)
-    assert labels_in(folder) == {"segment-01", "vip", "segment-03"} == set(done["labels"])
-    for name, table in before.items():
-        after = pq.read_table(folder / name)
-        assert after.drop(["cluster_label"]).equals(table.drop(["cluster_label"]))
-        renamed = ["vip" if label == "segment-02" else label for label in table.column("cluster_label").to_pylist()]
-        assert after.column("cluster_label").to_pylist() == renamed
-    entries = read_manifest(folder)
-    assert {tuple(entry.rows_per_cluster) for entry in entries.values()} == {tuple(done["labels"])}
-    assert (folder / "_SUCCESS").exists()
-    assert digests(store.path("v000001")) == models
-    assert apply_renames(config_here)["files"] == 0
-
-
-def test_apply_renames_goes_on_where_it_was_cut_off(config_here, published, store):
-    folder = store.assignments("v000001")
-    rename_segment(config_here, "segment-02", "vip")
-    (folder / "m2.parquet").chmod(0o644)
-    whole = (folder / "m2.parquet").read_bytes()
-    (folder / "m2.parquet").write_bytes(whole[:-4])  # damaged: its footer can't be read
-    with pytest.raises(CorruptFileError, match=r"m2\.parquet"):
-        apply_renames(config_here)
-    assert not (folder / "_SUCCESS").exists()
-    (folder / "m2.parquet").write_bytes(whole)
-    assert apply_renames(config_here)["files"] == 1  # m1 is done
-    assert labels_in(folder) == {"segment-01", "vip", "segment-03"}
-    assert (folder / "_SUCCESS").exists()
-
-
-def test_list_labels_follows_the_size_of_a_segment_under_all_its_names(config_here, published, config_in):
-    rename_segment(config_here, "segment-02", "vip")
-    refresh(config_in(published, model={"random_state": 1}))
-    refresh(config_in(published, model={"min_cluster_share": 0.5}))  # held: nobody has ever used it
-    rename_segment(config_here, "vip", "gold")
-    line = next(line for line in list_labels(config_here) if line["cluster_label"] == "gold")
-    assert [size["version"] for size in line["size_history"]] == ["v000001", "v000002"]
-    assert all(size["share"] == pytest.approx(line["share"], abs=0.01) for size in line["size_history"])
-    assert line["size_history"][-1]["rows"] == line["rows"]
-    assert line["description"].startswith("x far above the average (")
-
-
 def test_diff_versions_calls_segments_what_they_are_called_today(two):
     rename_segment(two, "segment-02", "vip")
     found = diff_versions(two, "v000001", "v000002")
     assert "vip" in found["migration"]["labels_from"]
     assert "vip" in found["migration"]["labels_to"]
     assert "segment-02" not in str(found)
-
-
-def test_suggest_labels_proposes_names_that_can_be_taken(config_here, published):
-    rename_segment(config_here, "segment-01", "very-high-x")
-    found = strict(suggest_labels(config_here))
-    assert all(line["suggestion"] != "very-high-x" for line in found)
-    for line in found:
-        rename_segment(config_here, line["cluster_label"], line["suggestion"])
-    assert {line["cluster_label"] for line in list_labels(config_here)} == {line["suggestion"] for line in found}
-
-
-def test_rename_segment_is_used_by_scores_and_refits(config_here, published, store, files, blobs):
-    rename_segment(config_here, "segment-02", "vip")
-    files(published / "data", {"m3.parquet": blobs(400, seed=3)})
-    result = score(config_here)
-    assert {line["cluster_label"] for line in result.labels} == {"segment-01", "vip", "segment-03"}
-    for file in ("m1", "m2", "m3"):  # after a run, all assignments of the version say the new name
-        written = pq.read_table(store.assignments("v000001") / f"{file}.parquet").column("cluster_label").to_pylist()
-        assert set(written) == {"segment-01", "vip", "segment-03"}
-    refit = refresh(config_here)
-    assert {line["cluster_label"]: line["event"] for line in refit.labels} == {
-        "segment-01": "kept",
-        "vip": "kept",
-        "segment-03": "kept",
-    }
-
-
-def test_freeze_labels_holds_a_refit_that_adds_or_ends_a_name(config_here, published, store, config_in, files, blobs):
-    freeze_labels(config_here)
-    rename_segment(config_here, "segment-02", "vip")
-    assert store.frozen_labels() == {"segment-01", "vip", "segment-03"}
-    assert refresh(config_here).status == "published"
-    centers = ((0.0, 0.0), (10.0, 0.0), (40.0, 40.0))
-    files(published / "data", {f"m{i}.parquet": blobs(400, seed=i, centers=centers) for i in (1, 2)})
-    result = refresh(config_in(published, labels={"min_overlap": 0.0}))
-    assert result.status == "held"
-    assert [one.observed for one in result.gate if one.check == "frozen_names_missing_or_added"] == [2]
-    freeze_labels(config_here, frozen=False)
-    assert store.frozen_labels() is None
-    result = refresh(config_in(published, labels={"min_overlap": 0.0}))
-    assert "frozen_names_missing_or_added" not in {one.check for one in result.gate}
-    assert [line["event"] for line in store.history() if line["event"] in {"frozen", "thawed"}] == ["frozen", "thawed"]
-
-
-def test_freeze_labels_refuses_a_number_that_no_refit_would_have(config_here, published, config_in, store):
-    with pytest.raises(ConfigError, match="n_clusters is 4; v000001 has 3 segments"):
-        freeze_labels(config_in(published, model={"n_clusters": 4}))
-    assert store.frozen_labels() is None
-
-
-def test_rename_segment_refuses_names_that_are_or_were_used(config_here):
-    rename_segment(config_here, "segment-02", "vip")
-    for new in ("segment-01", "vip", "", "  "):
-        with pytest.raises(ConfigError, match="can't be a new name"):
-            rename_segment(config_here, "segment-03", new)
-    with pytest.raises(ConfigError, match="no segment 'segment-02'; there are:"):
-        rename_segment(config_here, "segment-02", "other")
-
-
-def test_rename_segment_refuses_a_name_that_another_segment_had_before(config_here):
-    rename_segment(config_here, "segment-02", "vip")
-    with pytest.raises(ConfigError, match="can't be a new name"):
-        rename_segment(config_here, "segment-03", "segment-02")
-
-
-def test_rename_segment_frees_no_name_for_a_new_segment(config_here, published, config_in, blobs, files):
-    """segment-03 is called vip now: the next new segment is segment-04, so that old reports keep their meaning."""
-    rename_segment(config_here, "segment-03", "vip")
-    centers = ((0.0, 0.0), (10.0, 0.0), (0.0, 10.0), (25.0, 25.0))
-    files(published / "data", {"m3.parquet": blobs(400, seed=3, centers=centers, weights=(1, 1, 1, 1))})
-    refit = refresh(config_in(published, model={"n_clusters": 4}))
-    assert {line["cluster_label"] for line in refit.labels} == {"segment-01", "segment-02", "vip", "segment-04"}
 
 
 def test_refresh_after_rollback_gives_no_name_that_a_later_version_gave_to_another_segment(two, blobs, files):

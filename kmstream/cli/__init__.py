@@ -5,10 +5,11 @@ Importing it is light, so that `kmstream --help` answers at once: a command impo
 Read in this order: this file (the verbs), `choose` (the number of segments), `models` (versions and names), `profile`
 (what separates the segments), `options` (what all commands share: the global options, failures and their exit codes),
 `show_runs`, `show_choice`, `show_models` and `show_profile` (what people see, made of `tables`), `progress` (bars on a
-terminal).
+terminal). `history` is about all runs: their drift over time.
 """
 
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -16,9 +17,11 @@ import typer
 
 from kmstream import __version__
 from kmstream.cli.choose import choose_k
+from kmstream.cli.history import drift_app, ui
 from kmstream.cli.models import labels_app, models_app
 from kmstream.cli.options import (
     DEFAULT_CONFIG,
+    HELD,
     Only,
     Options,
     prepare_process,
@@ -27,8 +30,9 @@ from kmstream.cli.options import (
     tell_what_was_published,
 )
 from kmstream.cli.profile import profile
+from kmstream.cli.retrain import retrain
 
-HELD, DRIFTED = 4, 5  # exit codes of runs that came to their end
+DRIFTED = 5  # exit code of a run that came to its end
 
 app = typer.Typer(
     name="kmstream",
@@ -54,8 +58,18 @@ class FailOn(StrEnum):
         return severity == self or severity == FailOn.ALERT
 
 
+def _read_fail_on(text: str) -> FailOn:
+    if text not in tuple(FailOn):
+        msg = f"{text!r} is no severity to fail on; expected {' or '.join(FailOn)}"
+        raise typer.BadParameter(msg)
+    return FailOn(text)
+
+
 FailOnOption = Annotated[
-    FailOn | None, typer.Option("--fail-on", help="Exit with 5 if drift is this severe, or worse.")
+    FailOn | None,
+    typer.Option(
+        "--fail-on", parser=_read_fail_on, metavar="warn|alert", help="Exit with 5 if drift is this severe, or worse."
+    ),
 ]
 
 
@@ -84,13 +98,13 @@ def begin(
 
 
 @app.command("init")
-@takes_options
+@partial(takes_options, reads_config=False)
 def init_config(
     options: Options,
     dataset: Annotated[str, typer.Argument(help="A Parquet file, a folder, a glob or a URI.", metavar="DATASET")],
     *,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help=f"The file to write ({DEFAULT_CONFIG}).")
+        Path | None, typer.Option("-o", "--output", "-c", "--config", help=f"The file to write ({DEFAULT_CONFIG}).")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
 ) -> None:
@@ -150,7 +164,7 @@ def refresh(
     config = options.load_config()
     with tell_what_was_published(config), show_progress(quiet=options.quiet) as progress:
         result = pipeline.refresh(config, baseline=baseline, truth=truth, only=only or (), progress=progress)
-    options.answer(result.to_json(), lambda console: show_refresh(console, result, options))
+    options.answer(result.to_json(), lambda console: show_refresh(console, result, config, options))
     return HELD if result.status == "held" else _drift_code(result.severity, fail_on)
 
 
@@ -177,6 +191,9 @@ def score(
     return _drift_code(result.severity, fail_on)
 
 
+app.command("retrain")(retrain)
+
+
 @app.command()
 @takes_options
 def report(
@@ -200,12 +217,14 @@ def report(
 
 
 app.command("profile")(profile)
+app.command("ui")(ui)
+app.add_typer(drift_app, name="drift")
 app.add_typer(models_app, name="models")
 app.add_typer(labels_app, name="labels")
 
 
 @app.command()
-@takes_options
+@partial(takes_options, reads_config=False)
 def demo(
     options: Options,
     *,

@@ -5,8 +5,10 @@ from typing import Annotated
 import typer
 
 from kmstream.cli.options import Only, Options, takes_options
+from kmstream.errors import ConfigError
 
 MAX_TRIED = 100
+AT_MOST = f"at most {MAX_TRIED}, each of which is fitted many times, such as 2:12"
 
 
 @takes_options
@@ -41,7 +43,7 @@ def parse_ks(text: str) -> list[int]:
 
     Raises
     ------
-    typer.BadParameter
+    ConfigError
         Says what was observed and expected.
 
     Examples
@@ -54,19 +56,21 @@ def parse_ks(text: str) -> list[int]:
         first, colon, last = part.partition(":")
         ends = [first.strip(), last.strip() if colon else first.strip()]
         if not all(end.isascii() and end.isdigit() for end in ends):
-            raise _refuse(f"{text!r} can't be read; expected a range 2:12, a number 5, or a list 2,3,5,8")
+            raise _refuse(text, "can't be read", "a range 2:12 (both ends too), a number 5, or a list 2,3,5,8")
         low, high = map(int, ends)
         if low > high:
-            raise _refuse(f"{part.strip()!r} is an empty range; expected the lower end first, {high}:{low}")
+            raise _refuse(part.strip(), "is an empty range", f"the lower end first, {high}:{low}")
         if low < 2:
-            raise _refuse(f"{low} is too few; expected numbers of segments from 2 on")
+            raise _refuse(text, f"asks for {low}", "numbers of segments from 2 on, such as 2:12")
         if high - low >= MAX_TRIED:
-            raise _refuse(f"{part.strip()!r} is {high - low + 1:,} numbers; expected at most {MAX_TRIED}")
+            raise _refuse(part.strip(), f"is {high - low + 1:,} numbers", AT_MOST)
         found.update(range(low, high + 1))
     if len(found) > MAX_TRIED:
-        raise _refuse(f"{len(found):,} numbers; expected at most {MAX_TRIED}")
+        raise _refuse(text, f"is {len(found):,} numbers", AT_MOST)
     return sorted(found)
 
 
-def _refuse(message: str) -> typer.BadParameter:
-    return typer.BadParameter(message, param_hint="'--k'")
+def _refuse(text: str, problem: str, expected: str) -> ConfigError:
+    error = ConfigError(f"--k {text!r} {problem}")
+    error.add_note(f"Expected {expected}.")
+    return error

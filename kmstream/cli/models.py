@@ -1,11 +1,12 @@
 """The commands about what is there: model versions and the names of segments."""
 
-from typing import Annotated
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any
 
 import typer
 
 from kmstream.cli.options import Options, takes_options
-from kmstream.report.wording import count
+from kmstream.report.wording import count, sort_names
 
 models_app = typer.Typer(help="Look at model versions, promote one, or roll back.", no_args_is_help=True)
 labels_app = typer.Typer(help="Look at the names of segments, or change one.", no_args_is_help=True)
@@ -30,7 +31,7 @@ def list_models(options: Options) -> None:
     config = options.load_config()
     found = list_versions(config)
     content = {"name": config.name, "versions": found}
-    options.answer(content, lambda console: show_versions(console, found, options), asked=True)
+    options.answer(content, lambda console: show_versions(console, found, config, options), asked=True)
 
 
 @models_app.command("show")
@@ -87,11 +88,31 @@ def list_segment_labels(options: Options) -> None:
     """List the names of the current version, then the retired ones."""
     from kmstream.cli.show_models import show_labels
     from kmstream.names import list_labels
+    from kmstream.store import Store
 
     config = options.load_config()
     found = list_labels(config)
-    content = {"name": config.name, "labels": found}
-    options.answer(content, lambda console: show_labels(console, found), asked=True)
+    since = find_freeze(Store(config.output.path).history())
+    content = {"name": config.name, "frozen_since": since, "labels": found}
+    options.answer(content, lambda console: show_labels(console, found, config, since), asked=True)
+
+
+def find_freeze(history: Iterable[Mapping[str, Any]]) -> str | None:
+    """Find since when names are frozen; None if they are free.
+
+    Examples
+    --------
+    >>> find_freeze([{"event": "frozen", "time": "2026-01-01"}, {"event": "frozen", "time": "2026-02-01"}])
+    '2026-01-01'
+    >>> find_freeze([{"event": "frozen", "time": "2026-01-01"}, {"event": "thawed", "time": "2026-02-01"}])
+    """
+    since = None
+    for line in history:
+        if line["event"] == "frozen":
+            since = since or line["time"]
+        elif line["event"] == "thawed":
+            since = None
+    return since
 
 
 @labels_app.command("rename")
@@ -108,8 +129,8 @@ def rename_label(
 
     done = rename_segment(options.load_config(), old, new, reason=reason)
     text = (
-        f"{old} is called {new} from now on, in reports too. Assignments say so after the next run, or at once by "
-        f"{options.command('labels apply')}"
+        f"{old!r} is called {new!r} from now on, in reports too. Assignments say so after the next run, or at once:\n"
+        f"  {options.command('labels apply')}"
     )
     options.answer(done, lambda console: console.print(text, markup=False, soft_wrap=True))
 
@@ -122,7 +143,7 @@ def apply_labels(options: Options) -> None:
 
     done = apply_renames(options.load_config())
     text = f"{count(done['files'], 'assignment file')} of {done['version']} got new names"
-    text = text if done["files"] else f"the assignments of {done['version']} say the names of today already"
+    text = text if done["files"] else f"nothing to do: the assignments of {done['version']} say the names of today"
     options.answer(done, lambda console: console.print(text, markup=False, soft_wrap=True))
 
 
@@ -150,6 +171,6 @@ def freeze_names(
     from kmstream.names import freeze_labels
 
     done = freeze_labels(options.load_config(), frozen=not off)
-    what = ", ".join(done["labels"])
+    what = ", ".join(sort_names(done["labels"]))
     text = f"Names are free to change again: {what}" if off else f"A refit is held unless its segments are: {what}"
     options.answer(done, lambda console: console.print(text, markup=False, soft_wrap=True))

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from kmstream.config import Config
 
 DEFAULT_CONFIG = Path("kmstream.toml")
+HELD = 4  # exit code of a refit that the gate holds
+ABOUT_WHAT_IS_THERE = ("models ", "labels ")  # commands
+PLACE = ("name", "output.path")  # keys that say where it is
 
 Only = Annotated[
     list[str] | None,
@@ -66,9 +69,14 @@ class Options:
         return load_config(self.config_path, self.overrides)
 
     def command(self, text: str, *names: str) -> str:
-        """Write a command that people can run next, with the same configuration; names may hold anything."""
+        """Write a command that people can run next, with the same configuration; names may hold anything.
+
+        What is there already is looked at and changed whatever this run was to do: such commands take from `--set` only
+        where it is.
+        """
         config = () if self.config_path == DEFAULT_CONFIG else ("-c", str(self.config_path))
-        overrides = (part for override in self.overrides for part in ("--set", override))
+        kept = [one for one in self.overrides if not text.startswith(ABOUT_WHAT_IS_THERE) or one.startswith(PLACE)]
+        overrides = (part for override in kept for part in ("--set", override))
         return shlex.join(["kmstream", *text.split(), *names, *config, *overrides])
 
     def answer(self, content: Mapping[str, Any], show: "Callable[[Console], None]", *, asked: bool = False) -> None:
@@ -129,13 +137,15 @@ def _read_options(
     return Options(config, tuple(overrides or ()), as_json, quiet, verbose)
 
 
-def takes_options(command: Callable[..., int | None]) -> Callable[..., None]:
+def takes_options(command: Callable[..., int | None], *, reads_config: bool = True) -> Callable[..., None]:
     """Give a command the global `Options` as its first argument, and its failures their exit codes.
 
-    A command returns its exit code; None is 0.
+    A command returns its exit code; None is 0. One that reads no configuration has no -c and no --set.
     """
     own = list(inspect.signature(command).parameters.values())[1:]
     shared = list(inspect.signature(_read_options).parameters.values())
+    if not reads_config:
+        shared = [one for one in shared if one.name not in {"config", "overrides"}]
 
     @functools.wraps(command)
     def run(ctx: typer.Context, **values: Any) -> None:  # noqa: ANN401

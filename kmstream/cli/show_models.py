@@ -1,6 +1,7 @@
 """What people see of versions and names."""
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 from rich.console import Console
@@ -8,19 +9,20 @@ from rich.console import Console
 from kmstream.cli.options import Options
 from kmstream.cli.show_runs import by_size
 from kmstream.cli.tables import print_line, print_sentence, print_table
-from kmstream.report.wording import count, moment, number, percent
+from kmstream.config import Config, format_duration
+from kmstream.report.wording import count, moment, number, percent, sort_names, tell_log1p
 
 MAX_SIZES = 5  # of the versions before that fit into a table
 
 
-def show_versions(console: Console, versions: Sequence[Mapping[str, Any]], options: Options) -> None:
+def show_versions(console: Console, versions: Sequence[Mapping[str, Any]], config: Config, options: Options) -> None:
     """Print one line per version, the current one marked."""
     if not versions:
         print_line(console, f"no versions yet; the first comes with: {options.command('refresh')}")
         return
     print_table(
         console,
-        ("version", "status", "created", ">rows", ">segments", ">inertia", "baseline"),
+        ("version", "status", "created", _title_sizes(config), ">segments", ">inertia", "baseline"),
         [
             (
                 f"{one['version']}{' *' if one['current'] else ''}",
@@ -44,15 +46,18 @@ def show_version(console: Console, version: Mapping[str, Any]) -> None:
     """Print one version: head, segments, gate, passes, and where it comes from."""
     status = f"{version['status']}, current" if version["current"] else version["status"]
     print_line(console, f"{version['version']} ({status}), made {moment(version['created'])}")
+    was, model = version["provenance"]["config"], version["parameters"]
+    weighted = bool(was["features"]["weight"]) or model["half_life"] != format_duration(timedelta())
+    rows = f"rows that weigh {number(version['rows'])}" if weighted else count(version["rows"], "row")
     print_line(
         console,
-        f"{count(version['rows'], 'row')}, inertia per row {number(version['inertia_per_row'])}, "
+        f"{rows}, inertia per row {number(version['inertia_per_row'])}, "
         f"baseline {version['baseline']}, parent {version['parent'] or 'none'}",
     )
     print_line(console)
     print_table(
         console,
-        (">id", "segment", ">rows", ">share", "event", "born"),
+        (">id", "segment", ">weight" if weighted else ">rows", ">share", "event", "born"),
         [
             (
                 str(one["cluster_id"]),
@@ -121,21 +126,23 @@ def show_diff(console: Console, diff: Mapping[str, Any]) -> None:
     if migration := diff["migration"]:
         print_line(console)
         print_line(console, f"rows by their segment in {before} (down) and {after} (across)")
-        across = sorted(migration["labels_to"])
+        across = sort_names(migration["labels_to"])
         at = [migration["labels_to"].index(label) for label in across]
-        by_name = sorted(zip(migration["labels_from"], migration["rows"], strict=True), key=lambda line: line[0])
+        rows_from = dict(zip(migration["labels_from"], migration["rows"], strict=True))
         print_table(
             console,
             ("", *(f">{label}" for label in across)),
-            [(label, *(number(rows[i]) for i in at)) for label, rows in by_name],
+            [(label, *(number(rows_from[label][i]) for i in at)) for label in sort_names(rows_from)],
         )
 
 
-def show_labels(console: Console, labels: Sequence[Mapping[str, Any]]) -> None:
+def show_labels(
+    console: Console, labels: Sequence[Mapping[str, Any]], config: Config, frozen_since: str | None
+) -> None:
     """Print every segment name: its life, its size in the last versions, and what it is."""
     print_table(
         console,
-        ("segment", ">rows", ">share", "since", "shares before, %"),
+        ("segment", _title_sizes(config), ">share", "since", "shares before, %"),
         [
             (
                 one["cluster_label"],
@@ -147,7 +154,13 @@ def show_labels(console: Console, labels: Sequence[Mapping[str, Any]]) -> None:
             for one in by_size(labels)
         ],
     )
+    if frozen_since:
+        print_line(console)
+        print_line(console, f"names frozen since {moment(frozen_since)}: a refit that adds or ends one is held")
     _print_descriptions(console, by_size(labels))
+    if config.features.log1p:
+        print_line(console)
+        print_sentence(console, tell_log1p(config.features.log1p))
 
 
 def show_suggestions(console: Console, suggestions: Sequence[Mapping[str, Any]], options: Options) -> None:
@@ -181,8 +194,16 @@ def _tell_sizes(label: Mapping[str, Any]) -> str:
 
 def show_move(console: Console, done: Mapping[str, Any]) -> None:
     """Print which version is current now."""
-    previous = f", before it {done['previous']}" if done["previous"] else ""
-    print_line(console, f"{done['version']} is the current version now ({done['status']}{previous})")
+    if done["status"] == "rolled-back":
+        print_line(console, f"rolled back from {done['previous']} to {done['version']}")
+    else:
+        before = f"; before, it was {done['previous']}" if done["previous"] else ""
+        print_line(console, f"{done['version']} is the current version now{before}")
+
+
+def _title_sizes(config: Config) -> str:
+    """Name what the size of a version is counted in: the weights of its rows, where they have any."""
+    return ">weight" if config.features.weight or config.model.half_life else ">rows"
 
 
 def _largest_change(before: Mapping[str, float] | None, after: Mapping[str, float] | None) -> str:

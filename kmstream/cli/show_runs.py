@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from kmstream.config import Config
 from kmstream.events import is_first
 from kmstream.init_config import Survey
 from kmstream.plan import MAX_CHUNK_ROWS, Plan
-from kmstream.report.wording import count, number, percent, tell_measures, tell_moves
+from kmstream.report.wording import count, number, percent, tell_check, tell_measures, tell_moves
 from kmstream.results import RefreshResult, ScoreResult
 
 MAX_REASONS = 6
@@ -28,6 +29,8 @@ def show_survey(console: Console, survey: Survey, target: Path) -> None:
         console, ("column", "type", "use", "why"), [(one.name, one.kind, one.use, one.why) for one in survey.columns]
     )
     print_line(console)
+    if keys := [one.name for one in survey.columns if one.is_key]:
+        print_sentence(console, f"Could be dataset.key, by which runs tell who changed segment: {', '.join(keys)}.")
     print_line(console, "Look through it, then:")
     for command in ("plan", "refresh"):
         print_line(console, f"  {Options(config=target).command(command)}")
@@ -66,7 +69,7 @@ def show_plan(console: Console, config: Config, plan: Plan) -> None:
     print_line(console, f"output  {plan.output}")
 
 
-def show_refresh(console: Console, result: RefreshResult, options: Options) -> None:
+def show_refresh(console: Console, result: RefreshResult, config: Config, options: Options) -> None:
     """Print how a refresh ended, its segments, and what to do if it is held."""
     held = result.status == "held"
     news = "the first version" if is_first(result) else f"drift {result.severity}"
@@ -80,25 +83,27 @@ def show_refresh(console: Console, result: RefreshResult, options: Options) -> N
     _print_reasons(console, result.reasons)
     print_line(console)
     gone = [{"rows": None, "share": None, **segment} for segment in result.retired]
-    print_table(
-        console,
-        ("segment", ">rows", ">share", "event"),
-        [
-            (one["cluster_label"], number(one["rows"]), percent(one["share"]), one["event"])
-            for one in [*by_size(result.labels), *gone]
-        ],
-    )
+    segments = [
+        (one["cluster_label"], number(one["rows"]), percent(one["share"]), one["event"])
+        for one in [*by_size(result.labels), *gone]
+    ]
+    kept = {one["cluster_label"]: one["overlap"] for one in result.labels}
+    if any(overlap is not None for overlap in kept.values()):
+        titles = ("segment", ">rows", ">share", "event", ">rows kept")
+        print_table(console, titles, [(*cells, percent(kept.get(cells[0]))) for cells in segments])
+    else:
+        print_table(console, ("segment", ">rows", ">share", "event"), segments)
     if truth := result.quality.get("truth"):
         agreement = f"ARI {truth['ari']:.3f}, NMI {truth['nmi']:.3f}"
         print_line(console)
         print_line(console, f"Against the {truth['classes']} classes in {truth['column']!r}: {agreement}.")
     print_line(console)
     if held:
+        ended = [one["cluster_label"] for one in gone]
+        new = [one["cluster_label"] for one in result.labels if one["event"] == "emerged"]
         for check in result.gate:
             if not check.ok:
-                about = f" of {check.label}" if check.label else ""
-                what = f"{check.check.replace('_', ' ')}{about} is {number(check.observed)}"
-                print_line(console, f"The gate holds it: {what}, the limit is {number(check.limit)}.")
+                print_sentence(console, f"The gate holds it: {tell_check(asdict(check), ended, new)}.")
         print_line(console, "CURRENT has not moved. Look at the report; to publish it all the same:")
         print_line(console, f"  {options.command(f'models promote {result.version}')}")
     _print_paths(console, result)
@@ -115,6 +120,9 @@ def show_score(
             every = f"every partition that matches --only {' '.join(only)} is"
         print_line(console, f"nothing new: {every} assigned" + (f" since {since}" if since else ""))
         _print_partitions(console, result)
+        if result.retrain["requested"]:
+            print_sentence(console, f"A new fit still waits: {result.retrain['why']}.")
+            print_line(console, f"  {options.command('retrain')}")
         return
     print_line(
         console,
@@ -144,7 +152,7 @@ def show_score(
     print_line(console)
     if result.retrain["requested"]:
         print_sentence(console, f"A new fit is due: {result.retrain['why']}.")
-        print_line(console, f"  {options.command('refresh')}")
+        print_line(console, f"  {options.command('retrain')}")
     else:
         print_sentence(console, f"No new fit is asked for: {result.retrain['why']}.")
     _print_paths(console, result)
@@ -163,6 +171,8 @@ def _print_partitions(console: Console, result: RefreshResult | ScoreResult) -> 
     """Say what was special about the files of a run."""
     if result.resumed:
         print_line(console, f"  went on from a run that was cut off: {count(result.resumed, 'partition')} done already")
+    if isinstance(result, ScoreResult) and result.renamed:
+        print_line(console, f"  {count(result.renamed, 'assignment file')} of before got new names")
     if isinstance(result, ScoreResult) and result.removed:
         print_line(console, f"  {count(result.removed, 'partition')} gone from the dataset; the assignments went too")
     if result.empty:

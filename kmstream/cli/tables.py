@@ -13,6 +13,7 @@ from rich.text import Text
 
 _FILE_WIDTH = 120  # of a file; a table takes what it needs of it
 _NO_BREAK_SPACE = "\u00a0"  # between a number and its unit: of no use in a table, and in the way of grep
+_GLUE = "\ue000"  # stands for it while a sentence is broken into lines: rich takes it for any other blank
 STYLES = {"ok": "green", "warn": "yellow", "alert": "red", "held": "yellow"}
 
 
@@ -29,7 +30,7 @@ def print_line(console: Console, text: str = "", style: str | None = None) -> No
 
 def print_sentence(console: Console, text: str, *, indent: int = 0) -> None:
     """Print prose, broken between words where the terminal ends."""
-    _print_trimmed(console, Padding(Text(text), (0, 0, 0, indent)))
+    _print_trimmed(console, Padding(Text(text.replace(_NO_BREAK_SPACE, _GLUE)), (0, 0, 0, indent)))
 
 
 def print_table(
@@ -75,7 +76,7 @@ def _print_trimmed(console: Console, shown: RenderableType) -> None:
     with console.capture() as printed:
         console.print(shown)
     for line in printed.get().splitlines():  # rich fills every line up with blanks
-        console.file.write(line.replace(_NO_BREAK_SPACE, " ").rstrip() + "\n")
+        console.file.write(line.replace(_NO_BREAK_SPACE, " ").replace(_GLUE, " ").rstrip() + "\n")
 
 
 def size(n_bytes: float) -> str:

@@ -23,7 +23,14 @@ from fsspec.utils import glob_translate
 
 from kmstream.config import Config, FeaturesConfig
 from kmstream.dataset.read import first_line, make_fingerprint, open_parquet
-from kmstream.dataset.schema import check_schema, check_weight_columns, find_key_type, hive_values, widen_key_type
+from kmstream.dataset.schema import (
+    CLUSTER_COLUMNS,
+    check_schema,
+    check_weight_columns,
+    find_key_type,
+    hive_values,
+    widen_key_type,
+)
 from kmstream.errors import CorruptFileError, DatasetNotFoundError
 from kmstream.weights import parse_time
 
@@ -62,6 +69,8 @@ class Partition:
         Seconds since 1970 of its newest row by `dataset.time`; None where the footer doesn't tell.
     key_type : pyarrow.DataType or None
         Of the column `dataset.key`.
+    is_labelled : bool
+        Whether it holds, or its folder names, a cluster column: some model has chosen its rows.
     """
 
     path: str
@@ -76,6 +85,7 @@ class Partition:
     reader_bytes: int = 0
     newest: float | None = None
     key_type: pa.DataType | None = None
+    is_labelled: bool = False
 
     @property
     def longest_group(self) -> int:
@@ -306,6 +316,7 @@ def _read_footer(
         reader_bytes=sum(min(size, _PAGE_BYTES) for size in largest.values()) * _PAGES_HELD,
         newest=_find_newest(metadata, hive, time) if time else None,
         key_type=find_key_type(schema, config.dataset.key, path) if config.dataset.key else None,
+        is_labelled=any(name in CLUSTER_COLUMNS for name in (*schema.names, *hive)),
     )
 
 

@@ -159,6 +159,8 @@ def widen_key_type(common: pa.DataType, kind: pa.DataType, key: str, path: str) 
 def make_key_error(key: str, problem: str, path: str) -> SchemaMismatchError:
     """Say what is wrong with the key column of a file."""
     cure = "Name a column as dataset.key that every file has, in one type, with one value for each entity."
+    if "double" in problem or "float" in problem:
+        cure += " Of numbers with a fraction, write integers: in pandas astype('Int64')."
     return _mismatch(f"key column {key!r} {problem}", path, cure)
 
 

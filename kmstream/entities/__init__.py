@@ -10,6 +10,6 @@ files that are written).
 """
 
 from kmstream.entities.moves import Moves, find_moves
-from kmstream.entities.snapshots import Snapshot
+from kmstream.entities.snapshots import Snapshot, read_key_type
 
-__all__ = ["Moves", "Snapshot", "find_moves"]
+__all__ = ["Moves", "Snapshot", "find_moves", "read_key_type"]

@@ -29,6 +29,8 @@ class Moves:
         Parquet, a row per move: key, from, to, when; in the order of the snapshots, then of the keys.
     n_passes : int
         Ranges of keys that were held one after the other.
+    n_left_out : int
+        Earlier files that could not be compared with, so that they are in no snapshot.
     """
 
     labels: tuple[str, ...]
@@ -36,6 +38,7 @@ class Moves:
     n_entities_moved: int
     file: Path
     n_passes: int
+    n_left_out: int = 0
 
     @property
     def n_compared(self) -> int:

@@ -108,13 +108,28 @@ def find_common_type(steps: Sequence[Snapshot], key: str) -> pa.DataType:
     """
     common = pa.null()
     for path in (path for step in steps for path in step.paths):
-        with _open(path) as file:
-            schema = file.schema_arrow
-        if schema.names.count("cluster_id") != 1:
-            there = f"{schema.names.count('cluster_id')} columns cluster_id; expected one"
-            raise _make_corrupt(f"this is not an assignment file: it has {there}", path)
-        common = widen_key_type(common, find_key_type(schema, key, str(path)), key, str(path))
+        common = widen_key_type(common, read_key_type(path, key), key, str(path))
     return pa.string() if pa.types.is_null(common) else common
+
+
+def read_key_type(path: Path, key: str) -> pa.DataType:
+    """Read the type of the key from the footer of an assignment file.
+
+    Raises
+    ------
+    CorruptFileError
+        If it can't be opened, or holds no assignments.
+    SchemaMismatchError
+        If the column is missing, or can't be a key.
+    FileNotFoundError
+        If there is none.
+    """
+    with _open(path) as file:
+        schema = file.schema_arrow
+    if schema.names.count("cluster_id") != 1:
+        there = f"{schema.names.count('cluster_id')} columns cluster_id; expected one"
+        raise _make_corrupt(f"this is not an assignment file: it has {there}", path)
+    return find_key_type(schema, key, str(path))
 
 
 def read_rows(search: Search, step: Snapshot, wanted: Range) -> Iterator[Held]:
@@ -166,5 +181,5 @@ def _open(path: Path) -> Iterator[pq.ParquetFile]:
 def _make_corrupt(problem: str, path: Path) -> CorruptFileError:
     error = CorruptFileError(f"assignments of {path.name}: {problem}")
     error.add_note(f"in {path}")
-    error.add_note("Something else wrote to it. Remove it, and score the partition again.")
+    error.add_note("Something else wrote to it. Remove it, and run `kmstream refresh`, which writes all of them again.")
     return error

@@ -53,6 +53,7 @@ class Survey:
             "rows": self.rows,
             "numeric": self.values["features.numeric"],
             "log1p": self.values["features.log1p"],
+            "key_offered": [one.name for one in self.columns if one.is_key],
             "categorical_offered": [one.name for one in self.columns if one.use == "offered"],
             "left_out": [{"column": one.name, "why": one.why} for one in self.columns if one.use == "left out"],
             "on_missing": self.values.get("features.on_missing", "error"),

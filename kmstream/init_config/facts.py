@@ -115,6 +115,14 @@ class Facts:
     def _bounding_numbers(self) -> list[float]:
         return [float(one) for one in self.bounds or () if isinstance(one, int | float | Decimal)]
 
+    @cached_property
+    def comes_again(self) -> float:
+        """Share of the values of the last file that the first one has too, as far as they were read."""
+        if self.files < 2:
+            return 0.0
+        first, last = ({one for one in pc.unique(self.samples[at]).to_pylist() if one is not None} for at in (0, -1))
+        return len(first & last) / max(len(last), 1)
+
     @property
     def is_constant(self) -> bool:
         """Whether there is only one value, in the samples and by the footers."""

@@ -20,6 +20,8 @@ NEARLY_DISTINCT = 0.95
 STRONG_SKEW = 2.0
 _NORMAL_IQR = 1.349  # interquartile range of a normal distribution, in standard deviations
 _LEAST_ROWS_FOR_AN_ID = 50  # fewer distinct numbers prove nothing
+_COMES_AGAIN = 0.05  # of its values: more than chance
+_NAMED_AS_AN_ID = "an identifier, by its name"
 
 _THINGS = {
     *("account", "article", "client", "contract", "customer", "device", "document", "employee", "event", "flight"),
@@ -59,6 +61,8 @@ class Column:
         Share of rows without a usable value, as far as was seen.
     tail : float
         Standard deviation over what it would be without the tails, after log1p: 1 for a normal distribution.
+    is_key : bool
+        Whether it could be `dataset.key`: an identifier whose values come again from file to file.
     """
 
     name: str
@@ -68,6 +72,7 @@ class Column:
     log1p: bool = False
     missing: float = 0.0
     tail: float = 0.0
+    is_key: bool = False
 
 
 def judge_columns(dataset: Dataset) -> list[Column]:
@@ -85,7 +90,9 @@ def _judge(facts: Facts, n_files: int) -> Column:
         return Column(facts.name, facts.kind, use, why)
 
     if why := _find_obstacle(facts, n_files):
-        return column("left out", why)
+        can_be_key = facts.is_text or all(map(pa.types.is_integer, facts.kinds))
+        is_key = why == _NAMED_AS_AN_ID and can_be_key and facts.comes_again >= _COMES_AGAIN
+        return Column(facts.name, facts.kind, "left out", why, is_key=is_key)
     if facts.is_text:
         if facts.n_distinct > MAX_CATEGORIES:
             return column("left out", f"text with {facts.n_distinct:,} different values in the rows read")
@@ -143,7 +150,7 @@ def _words(name: str) -> list[str]:
 def _is_named_like_an_id(facts: Facts) -> str | None:
     words = _words(facts.name)
     if words and (words[-1] in _ID_WORDS or _GLUED_ID.fullmatch(words[-1])):
-        return "an identifier, by its name"
+        return _NAMED_AS_AN_ID
     if facts.is_numeric and facts.is_integer and facts.name.lower() in _THINGS:
         return "an identifier: the number of a thing, by its name"
     return None

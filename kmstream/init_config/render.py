@@ -47,6 +47,7 @@ COMMENTS = {
     "output.columns": '"all", or a list of columns to carry',
     "output.keep_versions": "assignments of older versions are removed; models never are",
     "drift.reference": "model = what the current model was fitted on | baseline; both are reported",
+    "drift.thresholds": "configured = the limits below | auto = learnt from how partitions of the reference differ",
     "drift.share_psi": "how far the sizes of all segments moved",
     "drift.share_change": "largest |share - reference share| of a segment",
     "drift.centroid_shift": "in reference radii, and only if > 3 standard errors",
@@ -97,6 +98,9 @@ def _render_section(
     for key, field in model.model_fields.items():
         dotted = f"{section}.{key}"
         match dotted:
+            case "dataset.key" if keys := [one.name for one in columns if one.is_key]:
+                lines += _offer_keys(keys)
+                continue
             case "features.numeric":
                 lines += _render_numeric(columns)
                 continue
@@ -135,6 +139,11 @@ def _render_numeric(columns: Sequence[Column]) -> list[str]:
         *(["# Left out:"] if left_out else []),
         *(f"#   {_one_line(one.name):<{told}}  {one.why}" for one in left_out),
     ]
+
+
+def _offer_keys(names: Sequence[str]) -> list[str]:
+    offer = "An identifier that comes again from file to file: as the key it lets each run tell who changed segment."
+    return [f"# {offer}", *(f"# key = {_to_toml(name)}" for name in names)]
 
 
 def _offer_categorical(columns: Sequence[Column]) -> list[str]:

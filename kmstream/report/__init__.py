@@ -4,7 +4,8 @@ Importing this package is light. `write_report` imports the rest when it is call
 seconds to load.
 
 Read in this order: `facts` (what the callers fill in), `verdict` (sentences), `tables` (HTML), `plots` (figures),
-`metrics` and `snapshot` (evidently's Report), `page` (the frame around all of it), `card` (Markdown).
+`thresholds` (tests), `metrics` and `snapshot` (evidently's Report), `page` (the frame around all of it), `card`
+(Markdown); `workspace` and `dashboard` (the runs one after the other, in evidently's UI).
 """
 
 from collections.abc import Mapping
@@ -26,6 +27,7 @@ def write_report(
     reference_sample: "pa.Table | None",
     current_sample: "pa.Table | None",
     run: RunFacts,
+    output: Path | None = None,
 ) -> None:
     """Write one self-contained HTML page about a run; it needs no network to be read.
 
@@ -39,10 +41,17 @@ def write_report(
         Raw feature columns in original units and, if known, a string column ``cluster_label``. Without both, the page
         has no feature distributions.
     run : RunFacts
+    output : Path, optional
+        Where the run is to be added to the workspace, as soon as it is visible: see `workspace.stage_snapshot`.
     """
     from kmstream.report.page import render_page
+    from kmstream.report.snapshot import build_snapshot
+    from kmstream.report.workspace import stage_snapshot
 
-    _write(path, render_page(drift, reference_sample=reference_sample, current_sample=current_sample, run=run))
+    snapshot = build_snapshot(drift, reference_sample=reference_sample, current_sample=current_sample, run=run)
+    _write(path, render_page(drift, snapshot, run))
+    if output is not None:
+        stage_snapshot(output, run.run_id, snapshot)
 
 
 def write_model_card(path: Path, model: ModelFacts, drift: Mapping[str, Any]) -> None:

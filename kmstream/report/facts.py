@@ -37,6 +37,11 @@ class RunFacts:
         By step: scan, fit, assign, total.
     provenance : mapping of str to scalar
         Where the figures come from: dataset, hash of the configuration, versions of the libraries.
+    sample : mapping
+        What the sampled rows show: what `kmstream.views.tell_views` gives, and silhouette: overall and, by label,
+        segments. Empty without a sample.
+    history : sequence of mapping
+        The runs before, by time: ``time`` (ISO 8601), ``kind``, and ``shares`` by label.
     """
 
     kind: Literal["refresh", "score"]
@@ -53,6 +58,8 @@ class RunFacts:
     passes: Sequence[Mapping[str, Any]] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     provenance: Mapping[str, Scalar] = field(default_factory=dict)
+    sample: Mapping[str, Any] = field(default_factory=dict)
+    history: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,14 @@
 
 A field of a metric is part of its identity, and a changing one would make every run a series of its own in evidently's
 plots. So no metric here has a field: each takes its figures from the dataset ``kmstream`` that `snapshot` passes to
-the run beside the samples, one row that holds drift.json and the facts of the run as JSON.
+the run beside the samples, one row that holds drift.json and the facts of the run as JSON. The thresholds come the
+same way, as the results of tests: a test of evidently's would be a field.
 """
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import chain
 from typing import Any, ClassVar, Generic, TypeVar
 
 import plotly.graph_objects as go
@@ -15,7 +17,9 @@ from evidently import Dataset
 from evidently.core.metric_types import (
     ByLabelCalculation,
     ByLabelMetric,
+    MetricConfig,
     MetricResult,
+    MetricTestResult,
     SingleValueCalculation,
     SingleValueMetric,
 )
@@ -31,10 +35,12 @@ from evidently.legacy.renderers.html_widgets import (
     rich_table_data,
     text_widget,
 )
+from evidently.legacy.tests.base_test import TestStatus
 
 from kmstream.report.facts import RunFacts
 from kmstream.report.plots import draw_flows, draw_migration, draw_passes, draw_shares, draw_shifts, title_of
 from kmstream.report.tables import TOTALS
+from kmstream.report.thresholds import Judged, judge_gate, judge_measure
 from kmstream.report.verdict import LEVEL_NAMES, SEVERITIES, by_size, find_verdict
 from kmstream.report.wording import number, percent
 
@@ -45,32 +51,46 @@ _ALERT_COLOURS = {"ok": "success", "first": "info", "warn": "warning", "held": "
 
 
 class _Named:
-    """Makes the import path the name of a metric in stored snapshots.
-
-    Evidently then loads them in any process where ``EVIDENTLY_TYPE_PREFIXES`` contains ``kmstream.``.
-    """
+    """Makes the import path the name of a metric in stored snapshots, behind what panels of evidently's UI ask for."""
 
     @classmethod
     def __get_type__(cls) -> str:
-        return f"{cls.__module__}.{cls.__qualname__}"
+        return f"evidently:metric_v2:{cls.__module__}.{cls.__qualname__}"
 
 
 class _FromFigures:
-    """A calculation that takes its figures from the dataset `DATASET`."""
+    """A calculation that takes its figures from the dataset `DATASET`.
+
+    Attributes
+    ----------
+    NAME : str
+    MEASURES : tuple of str
+        Whose thresholds it shows as tests.
+    """
 
     NAME: ClassVar[str]
+    MEASURES: ClassVar[tuple[str, ...]] = ()
     result: Any  # evidently's: values to a result of the kind of the metric
+    to_metric_config: Any  # evidently's
 
     def display_name(self) -> str:
         return self.NAME
 
     def calculate(self, context: Context, current_data: Dataset, reference_data: Dataset | None) -> MetricResult:
         row = context.additional_data[DATASET].as_dataframe().iloc[0]
-        return self.show(json.loads(row["drift"]), RunFacts(**json.loads(row["run"])))
+        drift, run = json.loads(row["drift"]), RunFacts(**json.loads(row["run"]))
+        shown = self.show(drift, run)
+        now = shown[0] if isinstance(shown, tuple) else shown
+        now.set_tests([_as_test(one, self.to_metric_config()) for one in self.judge(drift, run)])
+        return shown
 
     @abstractmethod
     def show(self, drift: Mapping[str, Any], run: RunFacts) -> MetricResult:
         """Make the result, with the widgets that show it."""
+
+    def judge(self, drift: Mapping[str, Any], run: RunFacts) -> Iterable[Judged]:
+        """Give what was held against its limits."""
+        return chain.from_iterable(judge_measure(drift, measure) for measure in self.MEASURES)
 
 
 # Evidently ships no types, so mypy knows its classes as Any: hence the ignores below.
@@ -106,6 +126,9 @@ class _DriftSeverity(_SingleValue[DriftSeverity]):
         result.widget = [widget]
         return result
 
+    def judge(self, drift: Mapping[str, Any], run: RunFacts) -> Iterable[Judged]:
+        return judge_gate(run)
+
 
 class DriftTotals(_Named, ByLabelMetric):  # type: ignore[misc]
     """The measures over all rows: rows, PSI of the shares, inertia ratio, share of outliers."""
@@ -113,6 +136,7 @@ class DriftTotals(_Named, ByLabelMetric):  # type: ignore[misc]
 
 class _DriftTotals(_ByLabel[DriftTotals]):
     NAME = "Drift over all rows"
+    MEASURES = ("share_psi", "inertia_ratio", "outlier_share")
 
     def show(self, drift: Mapping[str, Any], run: RunFacts) -> MetricResult:
         totals = numbers(drift.get("totals") or {})
@@ -155,6 +179,7 @@ class SegmentShare(_Named, ByLabelMetric):  # type: ignore[misc]
 
 class _SegmentShare(_ByLabel[SegmentShare]):
     NAME = "Share of the rows per segment"
+    MEASURES = ("share_change",)
 
     def show(self, drift: Mapping[str, Any], run: RunFacts) -> MetricResult:
         then, n_segments = _per_segment(drift, "reference_share"), len(drift.get("segments") or ())
@@ -170,6 +195,7 @@ class SegmentShift(_Named, ByLabelMetric):  # type: ignore[misc]
 
 class _SegmentShift(_ByLabel[SegmentShift]):
     NAME = "Shift of the centre per segment, in radii"
+    MEASURES = ("centroid_shift",)
 
     def show(self, drift: Mapping[str, Any], run: RunFacts) -> MetricResult:
         result = self.result(_per_segment(drift, "centroid_shift_radii"))
@@ -184,6 +210,7 @@ class FeaturePSI(_Named, ByLabelMetric):  # type: ignore[misc]
 
 class _FeaturePSI(_ByLabel[FeaturePSI]):
     NAME = "PSI per feature, on frozen bins"
+    MEASURES = ("feature_psi",)
 
     def show(self, drift: Mapping[str, Any], run: RunFacts) -> MetricResult:
         features = drift.get("features") or ()
@@ -261,8 +288,22 @@ def numbers(values: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
+def _as_test(one: Judged, metric: MetricConfig) -> MetricTestResult:
+    return MetricTestResult(
+        id=one.id,
+        name=one.name,
+        description=one.text,
+        metric_config=metric,
+        test_config=dict(one.config),
+        status=TestStatus[one.status],
+    )
+
+
 def _per_segment(drift: Mapping[str, Any], key: str) -> dict[str, float]:
-    return numbers({str(s.get("cluster_label")): s.get(key) for s in drift.get("segments") or ()})
+    by_name = sorted(
+        ((str(s.get("cluster_label")), s.get(key)) for s in drift.get("segments") or ()), key=lambda pair: pair[0]
+    )
+    return numbers(dict(by_name))  # one order in every plot over time
 
 
 def _plot(title: str, figure: go.Figure | None) -> list[BaseWidgetInfo]:

@@ -11,14 +11,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 from evidently.core.metric_types import Metric
 from evidently.core.report import Snapshot
 
 import kmstream
-from kmstream.report import metrics, separation, tables
+from kmstream.report import metrics, sample_metrics, sample_notes, separation, tables
 from kmstream.report.facts import RunFacts
-from kmstream.report.snapshot import MAX_FEATURES, SAMPLE_ROWS, build_snapshot
+from kmstream.report.snapshot import MAX_FEATURES, SAMPLE_ROWS
 from kmstream.report.verdict import LEVEL_NAMES, find_verdict, living_segments
 from kmstream.report.widgets import Place, render_scripts, render_styles, trim_drift_table
 from kmstream.report.wording import as_html, count, moment, number, percent, tell_moves
@@ -54,15 +53,8 @@ class Section:
         return f'<section id="{self.id}"><h2>{self.title}</h2>{note}{"".join(self.parts)}</section>'
 
 
-def render_page(
-    drift: Mapping[str, Any],
-    *,
-    reference_sample: pa.Table | None,
-    current_sample: pa.Table | None,
-    run: RunFacts,
-) -> str:
-    """Render the page of a run; parameters are those of `write_report`."""
-    snapshot = build_snapshot(drift, reference_sample=reference_sample, current_sample=current_sample, run=run)
+def render_page(drift: Mapping[str, Any], snapshot: Snapshot, run: RunFacts) -> str:
+    """Render the page of a run; `snapshot` is that of `build_snapshot`, drift and run as in `write_report`."""
 
     def widgets_of(*wanted: Metric) -> list[Any]:
         results = [snapshot.metric_results.get(metric.metric_id) for metric in wanted]
@@ -70,6 +62,9 @@ def render_page(
 
     places = {
         "shares": Place("plot-shares", widgets_of(metrics.SegmentShare(), metrics.SegmentShift())),
+        "history": Place("plot-history", widgets_of(sample_metrics.ShareHistory())),
+        "map": Place("plot-map", widgets_of(sample_metrics.SegmentMap(), sample_metrics.SegmentSilhouette())),
+        "distributions": Place("plot-distributions", widgets_of(sample_metrics.FeatureDistributions())),
         "migration": Place("plot-migration", widgets_of(metrics.Migration())),
         "entities": Place("plot-entities", widgets_of(metrics.EntityMoves())),
         "fit": Place("plot-fit", widgets_of(metrics.FitHistory())),
@@ -123,14 +118,23 @@ def _sections(drift: Mapping[str, Any], run: RunFacts, places: Mapping[str, Plac
     yield Section(
         "segments",
         "Segments",
-        (tables.render_segments(drift), places["shares"].render()),
+        (
+            tables.render_life_cycle(drift) if run.kind == "refresh" else "",
+            tables.render_segments(drift),
+            places["shares"].render(),
+            places["history"].render(),
+        ),
         then + (moved if compared else "Largest first."),
     )
     yield Section(
         "centres",
         "Centres",
         (tables.render_descriptions(drift), tables.render_centroids(drift)),
-        "In original units. The darker a cell, the higher its segment ranks in that feature.",
+        "In original units. The darker a cell, the higher its segment ranks in that feature."
+        + (f" What sets a segment apart is told of the rows of {as_html(run.version)}." if run.kind == "score" else ""),
+    )
+    yield Section(
+        "map", "Where the segments lie", (places["map"].render(),), sample_notes.explain_map(run, compared=compared)
     )
     profile = drift.get("profile") or {}
     yield Section(
@@ -141,6 +145,12 @@ def _sections(drift: Mapping[str, Any], run: RunFacts, places: Mapping[str, Plac
             _titled("Pairs hardest to tell apart", separation.render_closest(profile)),
         ),
         separation.explain(profile),
+    )
+    yield Section(
+        "distributions",
+        "Distributions by segment",
+        (places["distributions"].render(),),
+        sample_notes.explain_distributions(run),
     )
     agreement = "" if drift.get("ari") is None else f" Their agreement (ARI) is {number(drift['ari'], 3)}; 1 is equal."
     yield Section(

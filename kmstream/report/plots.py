@@ -1,6 +1,6 @@
 """The figures of the page, drawn with plotly; names are data in them, never markup."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,13 +10,18 @@ from numpy.typing import NDArray
 from kmstream.report.verdict import by_size, find_flags
 from kmstream.report.wording import as_plot_text, number, percent, points
 
+INK, MUTED, GRID = "#111827", "#6b7280", "#eceef2"
+
 NOW, THEN, PALE, WARN, ALERT = "#2563eb", "#9ca3af", "#bfdbfe", "#d97706", "#dc2626"
 STANDARD_ERRORS = 3  # a shift within this many is noise
 MAX_ROWS = 24  # evidently's widgets are 450 to 500 px high; the tables name every segment
 MAX_HEATMAP_NUMBERS = 12
 MAX_FLOWS = 16  # segments on a side
 _NODE_WIDTH = 0.02  # of the width
-FLOW_COLOURS = ("#2563eb", "#d97706", "#059669", "#dc2626", "#7c3aed", "#0891b2", "#be185d", "#65a30d")
+SEGMENT_COLOURS = (
+    *("#2563eb", "#d97706", "#059669", "#dc2626", "#7c3aed", "#0891b2", "#be185d", "#65a30d"),
+    *("#92400e", "#0f766e", "#4f46e5", "#e879a6", "#64748b", "#ca8a04", "#15803d", "#a21caf"),
+)
 _COLOURS = {"warn": WARN, "alert": ALERT}
 _HEIGHT, _ROW_HEIGHT, _MARGINS = 450, 34, 110
 
@@ -144,7 +149,7 @@ def draw_flows(table: Mapping[str, Any], unit: str) -> go.Figure | None:
         return None
     order = {name: n for name, n in zip(before, counts.sum(axis=1), strict=True)}
     names = sorted({*before, *after}, key=lambda name: (-order.get(name, 0.0), name))
-    colour_of = {name: FLOW_COLOURS[i % len(FLOW_COLOURS)] for i, name in enumerate(names)}
+    colour_of = segment_colours(after, before)
     rows = sorted(range(len(before)), key=lambda i: names.index(before[i]))
     columns = sorted(range(len(after)), key=lambda j: names.index(after[j]))
     counts, before, after = counts[np.ix_(rows, columns)], [before[i] for i in rows], [after[j] for j in columns]
@@ -155,7 +160,7 @@ def draw_flows(table: Mapping[str, Any], unit: str) -> go.Figure | None:
         (top, end), (to_top, to_end) = left[i, j], right[i, j]
         path = f"M 0,{top} C .5,{top} .5,{to_top} 1,{to_top} L 1,{to_end} C .5,{to_end} .5,{end} 0,{end} Z"
         opacity = 0.15 if before[i] == after[j] else 0.5
-        figure.add_shape(type="path", path=path, fillcolor=_faded(colour_of[before[i]], opacity), line_width=0)
+        figure.add_shape(type="path", path=path, fillcolor=faded(colour_of[before[i]], opacity), line_width=0)
     for x, labels, bands, totals, anchor in (
         (0, before, left, counts.sum(axis=1), "left"),
         (1, after, right.swapaxes(0, 1), counts.sum(axis=0), "right"),
@@ -193,6 +198,18 @@ def draw_flows(table: Mapping[str, Any], unit: str) -> go.Figure | None:
     )
 
 
+def segment_colours(now: Iterable[str], then: Iterable[str] = ()) -> dict[str, str]:
+    """Give each segment its colour, the same in all plots of a page: by name, those that ended last.
+
+    Examples
+    --------
+    >>> list(segment_colours(["new", "kept"], ["kept", "ended"]))
+    ['kept', 'new', 'ended']
+    """
+    names = [*sorted(set(now)), *sorted(set(then) - set(now))]
+    return {name: SEGMENT_COLOURS[i % len(SEGMENT_COLOURS)] for i, name in enumerate(names)}
+
+
 def _stack_bands(counts: NDArray[np.float64], totals: NDArray[np.float64]) -> NDArray[np.float64]:
     """Give where the bands of each row begin and end (n_rows, n_columns, 2): one below the other, rows apart."""
     gap = 0.04 * totals.sum()
@@ -208,7 +225,14 @@ def _divide_rows(counts: NDArray[np.float64]) -> NDArray[np.float64]:
     return shares
 
 
-def _faded(colour: str, opacity: float) -> str:
+def faded(colour: str, opacity: float) -> str:
+    """Make a colour translucent.
+
+    Examples
+    --------
+    >>> faded("#2563eb", 0.5)
+    'rgba(37,99,235,0.5)'
+    """
     red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     return f"rgba({red},{green},{blue},{opacity})"
 
@@ -291,11 +315,15 @@ def _lay_out_rows(figure: go.Figure, names: Sequence[str], *, reverse: bool = Tr
 
 
 def _lay_out(figure: go.Figure, height: int) -> go.Figure:
+    axis = {"gridcolor": GRID, "zerolinecolor": GRID}
+    figure.update_xaxes(**axis).update_yaxes(**axis)
     return figure.update_layout(
-        template="plotly_white",
+        template="none",  # plotly's own would be 7 kB in each
+        paper_bgcolor="white",
+        plot_bgcolor="white",
         height=height,
         margin={"l": 10, "r": 16, "t": 34, "b": 44},
         legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1, "yanchor": "bottom"},
-        font={"size": 12},
+        font={"size": 12, "color": INK},
         showlegend=None,
     )

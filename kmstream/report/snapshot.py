@@ -19,9 +19,10 @@ from evidently import DataDefinition, Dataset, Report
 from evidently.core.report import Snapshot
 from evidently.presets import DataDriftPreset
 
-from kmstream.report import metrics
+from kmstream.report import metrics, sample_metrics
 from kmstream.report.facts import RunFacts
 from kmstream.report.wording import as_plot_text
+from kmstream.summary import PARTITION
 
 SAMPLE_ROWS = 5_000  # evidently holds all rows in pandas and draws them: enough for a distribution
 MAX_FEATURES = 20  # evidently takes 0.1 s and 20 kB for each
@@ -57,6 +58,7 @@ def build_snapshot(
         parts.append(metrics.EntityMoves())
     if run.passes:
         parts.append(metrics.FitHistory())
+    parts += sample_metrics.choose_metrics(drift, run)
     current, reference = None, None
     if reference_sample is not None and current_sample is not None:
         current, reference = comparable_frames(current_sample, reference_sample)
@@ -74,9 +76,9 @@ def build_snapshot(
             None if reference is None or not len(reference.columns) else _dataset(reference),
             additional_data={metrics.DATASET: _dataset(figures)},
             timestamp=_timestamp(run.created),
-            name=f"{run.name} {run.version} {run.run_id}",
+            name=f"{run.kind} {run.run_id}" + (f" by {run.version}" if run.kind == "score" else f", {run.status}"),
             metadata={"name": run.name, "version": run.version, "run_id": run.run_id, "status": run.status},
-            tags=[run.kind, str(drift.get("severity"))],
+            tags=[run.kind, str(drift.get("severity")), run.status],
         )
 
 
@@ -95,7 +97,7 @@ def comparable_frames(current: pa.Table, reference: pa.Table) -> tuple[pd.DataFr
     frames: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
     samples = [thin(current), thin(reference)]
     for name in current.column_names:
-        if name == LABEL_COLUMN or name not in reference.column_names:
+        if name in (LABEL_COLUMN, PARTITION) or name not in reference.column_names:
             continue
         pair = [_decoded(sample.column(name)) for sample in samples]
         convert = _numbers if all(_is_number(column.type) for column in pair) else _texts

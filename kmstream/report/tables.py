@@ -6,11 +6,23 @@ from typing import Any
 from kmstream.report.facts import RunFacts
 from kmstream.report.markup import LONG_NAME, Column, as_chip, as_name, render_table
 from kmstream.report.verdict import by_size, find_flags, living_segments
-from kmstream.report.wording import NOTHING, as_html, number, p_value, percent, points, shorten, signed
+from kmstream.report.wording import (
+    NOTHING,
+    as_html,
+    number,
+    p_value,
+    percent,
+    points,
+    shorten,
+    signed,
+    sort_names,
+    tell_log1p,
+)
 
 WIDE_TABLE_FEATURES = 8  # more features than this go down the rows of the table of centroids
 MOVES_SHOWN = 3
 LARGEST_MOVES = 10
+STATUSES = ("kept", "split", "merged", "emerged", "retired")
 
 TOTALS = {
     "version": ("Compared with", ""),
@@ -57,6 +69,25 @@ def render_segments(drift: Mapping[str, Any]) -> str:
     )
 
 
+def count_statuses(drift: Mapping[str, Any]) -> dict[str, int]:
+    """Count the segments by what became of them; all statuses that there are, also those of no segment.
+
+    Examples
+    --------
+    >>> count_statuses({"segments": [{"status": "kept"}, {"status": "retired"}, {"status": "kept"}]})
+    {'kept': 2, 'split': 0, 'merged': 0, 'emerged': 0, 'retired': 1}
+    """
+    statuses = [segment.get("status") for segment in drift.get("segments") or ()]
+    return {status: statuses.count(status) for status in STATUSES}
+
+
+def render_life_cycle(drift: Mapping[str, Any]) -> str:
+    """Render how many segments were kept, split, merged, and so on."""
+    counts = {status: n for status, n in count_statuses(drift).items() if n}
+    chips = " ".join(f'<span class="chip status-{status}">{n} {status}</span>' for status, n in counts.items())
+    return f'<p class="life">{chips}</p>' if chips else ""
+
+
 def render_centroids(drift: Mapping[str, Any]) -> str:
     """Render the centres of the segments in original units; a darker cell is a higher rank among the segments."""
     segments = [s for s in living_segments(drift) if s.get("centroid")]
@@ -78,13 +109,16 @@ def render_centroids(drift: Mapping[str, Any]) -> str:
 def render_descriptions(drift: Mapping[str, Any]) -> str:
     """Render what sets each segment apart, in words."""
     segments = [s for s in living_segments(drift) if s.get("description")]
-    return render_table(
+    table = render_table(
         [
             Column("Segment", [as_name(s.get("cluster_label")) for s in segments], is_text=True),
             Column("What sets it apart", [as_html(s["description"]) for s in segments], is_text=True),
         ],
         label="What sets the segments apart",
     )
+    logs = [one["feature"] for one in (drift.get("profile") or {}).get("features", ()) if one["kind"] == "log1p"]
+    note = f'<p class="muted">{as_html(tell_log1p(sort_names(logs)))}</p>' if table and logs else ""
+    return note + table
 
 
 def render_names(drift: Mapping[str, Any]) -> str:

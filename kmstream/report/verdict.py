@@ -1,11 +1,11 @@
-"""The verdict in a plain sentence, and what drives it, strongest first."""
+"""The verdict in a plain sentence, and what drives it: what the gate refused, then drift, strongest first."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from kmstream.report.facts import RunFacts
-from kmstream.report.wording import count, number, percent, points, tell_measures
+from kmstream.report.wording import count, number, percent, points, tell_check, tell_measures
 
 SEVERITIES = ("ok", "warn", "alert")
 LEVEL_NAMES = {"ok": "OK", "warn": "Warning", "alert": "Alert", "held": "Held", "first": "First version"}
@@ -13,7 +13,7 @@ LEVEL_NAMES = {"ok": "OK", "warn": "Warning", "alert": "Alert", "held": "Held", 
 
 @dataclass(frozen=True)
 class Reason:
-    """One measure beyond its threshold.
+    """One measure beyond its threshold, or a failed check of the gate.
 
     Attributes
     ----------
@@ -36,7 +36,7 @@ class Verdict:
     level : {"ok", "warn", "alert", "held", "first"}
     sentence : str
     reasons : tuple of Reason
-        Alerts first, the farthest beyond its threshold first.
+        What the gate refused; then drift, alerts first, the farthest beyond its threshold first.
     """
 
     level: str
@@ -68,7 +68,7 @@ def find_verdict(drift: Mapping[str, Any], run: RunFacts) -> Verdict:
         failed = [check for check in run.gate if not check.get("ok")]
         why = f"{len(failed)} of {count(len(run.gate), 'check')} failed" if failed else "its gate refused it"
         sentence = f"{run.version} is held: {why}. The version in use has not changed; a person may promote this one."
-        return Verdict("held", sentence, reasons)
+        return Verdict("held", sentence, (*_tell_failed(failed, drift), *reasons))
     if reference is None:
         found = count(len(living_segments(drift)), "segment")
         kind = "the first version" if run.parent is None else f"a new baseline after {run.parent}"
@@ -82,6 +82,15 @@ def find_verdict(drift: Mapping[str, Any], run: RunFacts) -> Verdict:
     }.get(severity, f"Compared with {reference}: {severity}.")
     published = f"{run.version} is published. " if run.status == "published" else ""
     return Verdict(severity if severity in SEVERITIES else "warn", published + look, reasons)
+
+
+def _tell_failed(failed: Iterable[Mapping[str, Any]], drift: Mapping[str, Any]) -> list[Reason]:
+    living = living_segments(drift)
+    lives = {segment.get("cluster_label") for segment in living}
+    gone = [str(one["cluster_label"]) for one in by_size(drift) if one.get("cluster_label") not in lives]
+    new = [str(one["cluster_label"]) for one in living if one.get("status") == "emerged"]
+    told = (tell_check(check, gone, new) for check in failed)
+    return [Reason("alert", f"{text[:1].upper()}{text[1:]}.") for text in told]
 
 
 def _tell_too_few(drift: Mapping[str, Any]) -> str:

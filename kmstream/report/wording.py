@@ -3,7 +3,7 @@
 import html
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -13,7 +13,7 @@ NOTHING = "\u2013"  # an en dash: no such figure
 SMALLEST_P = 0.0001
 _SPACE = "\u00a0"  # keeps a number and its unit on one line
 _MARKDOWN = re.compile(r"([\\`*\[\]|~$]|(?<!\w)_|_(?!\w))")  # an underscore within a word is only that
-
+_DIGITS = re.compile("([0-9]+)")
 
 _MEASURES = {
     "share_psi": "the PSI of the shares",
@@ -118,20 +118,78 @@ def count(n: int, noun: str) -> str:
 
 
 def tell_moves(entities: Mapping[str, Any]) -> str:
-    r"""Say how many entities changed their segment.
+    r"""Say how often entities changed their segment.
 
     Examples
     --------
-    >>> tell_moves({"key": "customer_id", "compared": 4000, "moves": 120, "entities_moved": 100})
-    'A customer_id was seen again 4,000 times, in another segment 120 times (3.0\xa0%); 100 of them moved.'
+    >>> tell_moves({"key": "customer_id", "compared": 4000, "moves": 120, "entities_moved": 100}).partition("; ")[2]
+    '120 of these times (3.0\xa0%) in another segment than the time before. Entities that moved: 100.'
     >>> tell_moves({"key": "customer_id", "compared": 0, "moves": 0, "entities_moved": 0})
-    'No customer_id was seen twice.'
+    'No entity (customer_id) was seen twice.'
     """
     key, compared, moves = entities["key"], entities["compared"], entities["moves"]
+    n_left_out = entities.get("earlier_files_left_out", 0)
+    left_out = f" Left out: {count(n_left_out, 'earlier file')} without that key as it is now." if n_left_out else ""
     if not compared:
-        return f"No {key} was seen twice."
-    again = f"A {key} was seen again {count(compared, 'time')}, in another segment {count(moves, 'time')}"
-    return f"{again} ({percent(moves / compared)}); {entities['entities_moved']:,} of them moved."
+        return f"No entity ({key}) was seen twice.{left_out}"
+    again = f"Entities ({key}) were seen again {count(compared, 'time')}"
+    if not moves:
+        return f"{again}, always in the same segment as the time before.{left_out}"
+    return (
+        f"{again}; {moves:,} of these times ({percent(moves / compared)}) in another segment than the time before. "
+        f"Entities that moved: {entities['entities_moved']:,}.{left_out}"
+    )
+
+
+def tell_log1p(features: Sequence[str]) -> str:
+    """Say what an average is where the logarithm of a feature is clustered.
+
+    Examples
+    --------
+    >>> tell_log1p(["monetary"])
+    'Under log1p (monetary) an average is a typical value: the mean of the logarithms, taken back.'
+    """
+    names = ", ".join(features)
+    return f"Under log1p ({names}) an average is a typical value: the mean of the logarithms, taken back."
+
+
+def tell_check(check: Mapping[str, Any], gone: Iterable[str] = (), new: Iterable[str] = ()) -> str:
+    """Say what a failed check of the gate found.
+
+    Parameters
+    ----------
+    check : mapping
+        ``check``, ``observed``, ``limit``, and ``label`` if it is about one segment.
+    gone, new : iterable of str
+        The names that the version ends, and those that it adds.
+
+    Examples
+    --------
+    >>> tell_check({"check": "smallest_overlap", "observed": 0.2, "limit": 0.3, "label": "loyal"})
+    'smallest overlap of loyal is 0.2, the limit is 0.3'
+    >>> tell_check({"check": "frozen_names_missing_or_added", "observed": 3, "limit": 0}, ["b", "a"], ["c"])
+    'names are frozen, but a and b are gone, c is new'
+    """
+    changes = [(sort_names(gone), "gone"), (sort_names(new), "new")]
+    if check["check"] == "frozen_names_missing_or_added" and any(names for names, _ in changes):
+        told = (f"{_join(names)} {'is' if len(names) == 1 else 'are'} {what}" for names, what in changes if names)
+        return f"names are frozen, but {', '.join(told)}"
+    about = f" of {check['label']}" if check.get("label") else ""
+    found = f"{str(check['check']).replace('_', ' ')}{about} is {number(check.get('observed'))}"
+    return f"{found}, the limit is {number(check.get('limit'))}"
+
+
+def sort_names(names: Iterable[str]) -> list[str]:
+    """Sort names as people do: numbers within them by their size.
+
+    Examples
+    --------
+    >>> sort_names(["segment-100", "segment-02", "Loyal", "at risk"])
+    ['at risk', 'Loyal', 'segment-02', 'segment-100']
+    """
+    return sorted(
+        names, key=lambda name: [int(part) if part.isdigit() else part.casefold() for part in _DIGITS.split(name)]
+    )
 
 
 def tell_measures(measures: Sequence[str]) -> str:
@@ -142,7 +200,10 @@ def tell_measures(measures: Sequence[str]) -> str:
     >>> tell_measures(["share_psi", "inertia_ratio", "outlier_share"]), tell_measures(["feature_psi"])
     ('the PSI of the shares, inertia and outliers', 'the PSI of features')
     """
-    words = [_MEASURES[measure] for measure in measures]
+    return _join([_MEASURES[measure] for measure in measures])
+
+
+def _join(words: Sequence[str]) -> str:
     return " and ".join(part for part in (", ".join(words[:-1]), *words[-1:]) if part)
 
 

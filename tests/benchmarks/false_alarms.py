@@ -1,8 +1,8 @@
 """Count false alarms on windows in which nothing changed, and what is found of changes of known sizes.
 
-usage: false_alarms.py [--windows 200] [FOLDER:K:COLUMN,COLUMN,... ...] [--log1p COLUMN,...]
-Rows are shuffled: half of them are fitted, the windows are drawn from the other half. Each window goes through the
-assign pass and the comparison of a score, as a partition of its own; only the page is left out.
+usage: false_alarms.py [--windows 200] [--thresholds auto] [FOLDER:K:COLUMN,COLUMN,... ...] [--log1p COLUMN,...]
+Rows are shuffled: half of them are fitted, as 20 partitions, the windows are drawn from the other half. Each window
+goes through the assign pass and the comparison of a score, as a partition of its own; only the page is left out.
 """
 
 import argparse
@@ -27,27 +27,36 @@ from kmstream.run import make_run
 from kmstream.store import Store
 
 SIZES = (50, 200, 1000, 5000, 20000)
+N_FITTED = 20
 Change = Callable[[pa.Table, np.random.Generator], pa.Table]
 
 
 class Watch:
     """A published model that windows are compared with."""
 
-    def __init__(self, folder: Path, rows: pa.Table, n_clusters: int, columns: list[str], log1p: list[str]) -> None:
+    def __init__(
+        self, folder: Path, rows: pa.Table, n_clusters: int, columns: list[str], log1p: list[str], thresholds: str
+    ) -> None:
         (folder / "data").mkdir()
-        pq.write_table(rows, folder / "data/fitted.parquet")
-        self._config = self._configure(folder, "data", n_clusters, columns, log1p)
+        borders = np.linspace(0, rows.num_rows, N_FITTED + 1).astype(int)
+        for i in range(N_FITTED):
+            part = rows.slice(borders[i], borders[i + 1] - borders[i])
+            pq.write_table(part, folder / f"data/fitted-{i:02}.parquet")
+        self._config = self._configure(folder, "data", n_clusters, columns, log1p, thresholds)
         refresh(self._config)
-        self._windows = self._configure(folder, "windows", n_clusters, columns, log1p)
+        self._windows = self._configure(folder, "windows", n_clusters, columns, log1p, thresholds)
         (folder / "windows").mkdir()
         self._folder = folder
         store = Store(self._config.output.path)
         self._references = load_references(store, store.load())
 
     @staticmethod
-    def _configure(folder: Path, data: str, n_clusters: int, columns: list[str], log1p: list[str]) -> Config:
+    def _configure(
+        folder: Path, data: str, n_clusters: int, columns: list[str], log1p: list[str], thresholds: str
+    ) -> Config:
         features = {"numeric": columns, "log1p": log1p, "on_missing": "skip"}
-        given = {"name": "watch", "dataset": {"path": data}, "features": features, "model": {"n_clusters": n_clusters}}
+        model, drift = {"n_clusters": n_clusters}, {"thresholds": thresholds}
+        given = {"name": "watch", "dataset": {"path": data}, "features": features, "model": model, "drift": drift}
         return parse_config(given, base_dir=folder)
 
     def judge(self, window: pa.Table) -> tuple[str, frozenset[str]]:
@@ -147,6 +156,7 @@ def main() -> None:
     parser.add_argument("data", nargs="*", metavar="FOLDER:K:COLUMNS")
     parser.add_argument("--windows", type=int, default=200)
     parser.add_argument("--log1p", default="")
+    parser.add_argument("--thresholds", choices=("configured", "auto"), default="configured")
     parser.add_argument("--sizes", default=",".join(map(str, SIZES)))
     parser.add_argument("--only-unchanged", action="store_true", help="count false alarms only")
     arguments = parser.parse_args()
@@ -163,7 +173,8 @@ def main() -> None:
             shuffled = rows.take(rng.permutation(rows.num_rows))
             half = rows.num_rows // 2
             log1p = [column for column in arguments.log1p.split(",") if column in columns]
-            watch = Watch(Path(folder), shuffled.slice(0, half), n_clusters, columns, log1p)
+            fitted = shuffled.slice(0, half)
+            watch = Watch(Path(folder), fitted, n_clusters, columns, log1p, arguments.thresholds)
             held_out = shuffled.slice(half)
             changes = {"nothing changed": lambda window, rng: window}
             changes |= {} if arguments.only_unchanged else list_changes(columns, rows)

@@ -1,0 +1,52 @@
+"""The command `retrain`: what a schedule without Prefect calls after `score`."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kmstream.cli.options import HELD, Options, takes_options, tell_what_was_published
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from kmstream.config import Config
+    from kmstream.results import RetrainResult
+
+
+@takes_options
+def retrain(
+    options: Options,
+    *,
+    reset: Annotated[
+        bool, typer.Option("--reset", help="End the pause after three held refits; nothing is fitted.")
+    ] = False,
+) -> int:
+    """Fit a new version if a score asked for one and the guard lets it; else say why not.
+
+    The guard is the section [retrain] of the configuration, and the history: a request is answered once, data that led
+    to a held version are not tried again, and after three held refits in a row a person has to look.
+    """
+    from kmstream import pipeline, versions
+    from kmstream.cli.progress import show_progress
+
+    config = options.load_config()
+    if reset:
+        done = versions.resume_retraining(config)
+        text = f"{config.name}: {done['was'] or 'there was no pause'}; drift may ask for new fits"
+        options.answer(done, lambda console: console.print(text, markup=False))
+        return 0
+    with tell_what_was_published(config), show_progress(quiet=options.quiet) as progress:
+        result = pipeline.retrain(config, progress=progress)
+    options.answer(result.to_json(), lambda console: _show(console, result, config, options))
+    return HELD if result.refresh and result.refresh.status == "held" else 0
+
+
+def _show(console: "Console", result: "RetrainResult", config: "Config", options: Options) -> None:
+    from kmstream.cli.show_runs import show_refresh
+    from kmstream.cli.tables import print_sentence
+
+    if result.refresh is None:
+        print_sentence(console, f"{result.name}: nothing is fitted anew: {result.why}.")
+    else:
+        print_sentence(console, f"{result.name} is fitted anew: {result.why}.")
+        show_refresh(console, result.refresh, config, options)

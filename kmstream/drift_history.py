@@ -1,0 +1,125 @@
+"""Every run of a segmentation in the order of time, from the drift.json that each left: how the drift went."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kmstream.assignments import is_version
+from kmstream.config import Config
+from kmstream.store import Store
+
+DRIFT = "drift.json"
+FIGURES = ("rows", "share_psi", "centroid_shift_radii", "inertia_ratio", "outlier_share", "feature_psi")
+_RUN_EVENTS = {"published", "held", "drift"}
+
+
+@dataclass(frozen=True)
+class DriftHistory:
+    """The runs, oldest first.
+
+    Attributes
+    ----------
+    segments : tuple of str
+        Every name that a segment of these runs has, as it is called today; the first version's first.
+    runs : tuple of mapping
+        Each with ``time``, ``run_id`` (of a refresh its version), ``version``, ``kind``, ``status`` (scored, or what
+        became of the version: published, held, promoted, rolled-back), ``severity``, the `FIGURES`, ``feature`` (whose
+        PSI it is) and ``shares`` by segment. A first version has none of the figures but rows.
+    skipped : tuple of str
+        What is wrong with files that could not be read.
+    """
+
+    segments: tuple[str, ...]
+    runs: tuple[Mapping[str, Any], ...]
+    skipped: tuple[str, ...] = ()
+
+
+class _StoreReadOnce(Store):
+    """A store whose history is read once, for as many questions as there are runs."""
+
+    def __init__(self, output: str) -> None:
+        super().__init__(output)
+        self._lines = super().history()
+
+    def history(self) -> list[dict[str, Any]]:
+        return self._lines
+
+
+def read_drift_history(config: Config, kind: str | None = None) -> DriftHistory:
+    """Read what every refresh and score found; a file that is missing or damaged is passed over, and told.
+
+    Parameters
+    ----------
+    config : Config
+    kind : {"refresh", "score"}, optional
+        Only those.
+    """
+    store = _StoreReadOnce(config.output.path)
+    lines = {_run_of(line): line for line in store.history() if line["event"] in _RUN_EVENTS}
+    called = _find_names_of_today(store.history())
+    runs: list[dict[str, Any]] = []
+    skipped, segments = [], dict[str, None]()
+    for folder in _list_folders(store, kind):
+        run_id, line = folder.name, lines.get(folder.name, {})
+        try:
+            told = _read_run(folder / DRIFT, called.get(run_id, {}))
+        except (OSError, ValueError) as error:
+            skipped.append(f"{folder / DRIFT}: {error.strerror if isinstance(error, OSError) else error}")
+            continue
+        facts = {"time": line.get("time"), "run_id": run_id}
+        if is_version(run_id):
+            facts |= {"version": run_id, "kind": "refresh", "status": store.status(run_id)}
+        else:
+            facts |= {"version": line.get("version"), "kind": "score", "status": "scored"}
+        segments |= dict.fromkeys(told["shares"])
+        runs.append(facts | told)
+    runs.sort(key=lambda run: (run["time"] or "", run["run_id"]))
+    return DriftHistory(tuple(segments), tuple(runs), tuple(skipped))
+
+
+def _list_folders(store: Store, kind: str | None) -> list[Path]:
+    versions = [store.path(version) for version in store.versions()] if kind != "score" else []
+    reports = (path for path in (store.output / "reports").glob("[!.]*") if path.is_dir()) if kind != "refresh" else ()
+    return [*versions, *sorted(reports)]
+
+
+def _read_run(path: Path, called: Mapping[str, str]) -> dict[str, Any]:
+    drift = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        segments = sorted((str(one["cluster_label"]), one["share"]) for one in drift["segments"])
+        psi = {one["feature"]: one["psi"] for one in drift["features"] if one["psi"] is not None}
+        figures = {key: drift["totals"].get(key) for key in FIGURES}
+        return (
+            {"severity": drift["severity"]}
+            | figures
+            | {"feature": max(psi, key=lambda name: psi[name], default=None)}
+            | {"shares": {called.get(label, label): share for label, share in segments}}
+        )
+    except (AttributeError, KeyError, TypeError) as cause:
+        msg = "it does not hold what drift.json holds"
+        raise ValueError(msg) from cause
+
+
+def _find_names_of_today(history: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, str]]:
+    """Give what people call the segments of each run now, by the names that they had in it, where those changed.
+
+    Examples
+    --------
+    >>> renamed = [{"event": "renamed", "old": "a", "new": "b"}, {"event": "renamed", "old": "b", "new": "c"}]
+    >>> _find_names_of_today([{"event": "published", "version": "v1"}, *renamed])
+    {'v1': {'b': 'c', 'a': 'c'}}
+    """
+    called: dict[str, str] = {}
+    found = {}
+    for line in reversed(history):
+        if line["event"] == "renamed":
+            called = called | {line["old"]: called.get(line["new"], line["new"])}
+        elif line["event"] in _RUN_EVENTS:
+            found[_run_of(line)] = called
+    return found
+
+
+def _run_of(line: Mapping[str, Any]) -> str:
+    return str(line["run_id"] if line["event"] == "drift" else line["version"])
