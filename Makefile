@@ -13,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 PYTEST := $(BIN)/python -m pytest
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-fast bench lint format lock clean
+.PHONY: help demo test test-fast image-test bench lint format lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -24,10 +24,13 @@ demo: $(STAMP) ## a year of customer segments, refitted and re-scored by the flo
 test: $(STAMP) ## all tests, with coverage: first the fast ones, then the slow ones
 	$(PYTEST) -n 2 -m "not slow and not server" --cov --cov-report=
 	@# One process, so that there is one Prefect server and nothing else runs while a test measures time or memory.
-	$(PYTEST) -m "slow or server" --cov --cov-append --cov-report=term
+	$(PYTEST) -m "(slow or server) and not image" --cov --cov-append --cov-report=term
 
 test-fast: $(STAMP) ## the tests that need no server and no patience
 	$(PYTEST) -n 2 -m "not slow and not server"
+
+image-test: $(STAMP) ## build the container image and use it; needs root, buildah and debootstrap but no engine
+	$(PYTEST) -m image
 
 bench: $(STAMP) ## time and quality beside the loop people write by hand, a scaled-down set
 	$(BIN)/python tests/benchmarks/run.py

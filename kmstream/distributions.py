@@ -118,7 +118,9 @@ def find_edges(values: FloatArray, low: float, high: float, *, is_log: bool = Fa
     edges = np.linspace(low, high, MAX_BINS + 1)
     original = np.expm1(values) if is_log else values
     if not np.allclose(original, np.rint(original), rtol=1e-12, atol=_NOISE):
-        return edges if low < high else np.array([low - 0.5, low + 0.5])
+        width = (high - low) / MAX_BINS
+        can_be_told_apart = np.isfinite(width) and width > _NOISE * max(abs(low), abs(high))
+        return edges if can_be_told_apart else np.array([low - 0.5, low + 0.5])
     edges = np.expm1(edges) if is_log else edges
     ends = np.unique(np.append(np.floor(edges[:-1] + _NOISE), np.ceil(edges[-1] - _NOISE)))
     if len(ends) == 1 or ends[1] - ends[0] == 1:

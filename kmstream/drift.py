@@ -136,7 +136,7 @@ def compare(
     reasons = find_reasons(totals, segments, features, thresholds)
     if not c.rows.any():  # nothing is known of the segments then, only of what is missing
         reasons = tuple(reason for reason in reasons if reason.measure == "feature_psi")
-    too_few = find_too_few(totals, features, thresholds)
+    too_few = find_too_few(totals, segments, features, thresholds)
     return DriftReport(
         severity=worst(reasons),
         reasons=reasons,

@@ -47,7 +47,7 @@ class _StoreReadOnce(Store):
         return self._lines
 
 
-def read_drift_history(config: Config, kind: str | None = None) -> DriftHistory:
+def read_drift_history(config: Config, kind: str | None = None, last: int | None = None) -> DriftHistory:
     """Read what every refresh and score found; a file that is missing or damaged is passed over, and told.
 
     Parameters
@@ -55,13 +55,16 @@ def read_drift_history(config: Config, kind: str | None = None) -> DriftHistory:
     config : Config
     kind : {"refresh", "score"}, optional
         Only those.
+    last : int, optional
+        No more than the last ones.
     """
     store = _StoreReadOnce(config.output.path)
     lines = {_run_of(line): line for line in store.history() if line["event"] in _RUN_EVENTS}
     called = _find_names_of_today(store.history())
     runs: list[dict[str, Any]] = []
     skipped, segments = [], dict[str, None]()
-    for folder in _list_folders(store, kind):
+    folders = sorted(_list_folders(store, kind), key=lambda folder: lines.get(folder.name, {}).get("time", ""))
+    for folder in folders[-last:] if last else folders:
         run_id, line = folder.name, lines.get(folder.name, {})
         try:
             told = _read_run(folder / DRIFT, called.get(run_id, {}))

@@ -96,6 +96,7 @@ def rename_segment(
     """
     store = Store(config.output.path)
     with store.lock(config.name):
+        finish_scores(store)
         current = store.load_current(config.name)
         used = store.used_labels()
         if old not in current.model.labels:

@@ -1,6 +1,6 @@
 """What chance alone does to the measures of drift: a window that looks different may only be small.
 
-Each function gives the level that a measure of unchanged rows exceeds in one of a thousand windows; a value counts as
+Each function gives the level that a measure of unchanged rows exceeds in one of two thousand windows; a value counts as
 drift only beyond it. Where even an alert would lie within it, the window has too few rows to be judged by that measure.
 """
 
@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import chi2, norm
+from scipy.special import chdtri
+from scipy.stats import binom, norm
 from scipy.stats import t as student
 
 from kmstream.summary import ClusterSummary, distance_bin_ends
@@ -16,7 +17,7 @@ from kmstream.summary import ClusterSummary, distance_bin_ends
 FloatArray = NDArray[np.float64]
 Counts = NDArray[Any]  # int64, or float64 where rows have weights
 
-CHANCE = 0.001  # of unchanged windows, beyond the level
+CHANCE = 0.0005  # of unchanged windows, beyond the level
 STANDARD_ERRORS = 3.0  # a shift within this many is taken for noise
 
 
@@ -28,11 +29,11 @@ def psi_noise(reference_rows: Counts, current_rows: Counts, n_tests: int = 1) ->
     Examples
     --------
     >>> round(psi_noise(np.array([5000, 5000]), np.array([50, 50])), 3)
-    0.109
+    0.122
     """
     n_bins = np.count_nonzero(reference_rows + current_rows)
     rows = _pairs(reference_rows.sum(), current_rows.sum())
-    return float(chi2.isf(CHANCE / n_tests, n_bins - 1) / rows) if n_bins > 1 and rows else 0.0
+    return float(chdtri(n_bins - 1, CHANCE / n_tests) / rows) if n_bins > 1 and rows else 0.0
 
 
 def share_noise(reference_rows: Counts, current_rows: Counts) -> FloatArray:
@@ -41,30 +42,35 @@ def share_noise(reference_rows: Counts, current_rows: Counts) -> FloatArray:
     Examples
     --------
     >>> share_noise(np.array([5000, 5000]), np.array([50, 50])).round(3)
-    array([0.18, 0.18])
+    array([0.187, 0.187])
     """
     n_r, n_c = reference_rows.sum(), current_rows.sum()
-    rows = _pairs(n_r, n_c)
-    if not rows:
+    if not n_r or not n_c:
         return np.zeros(len(reference_rows))
     shares = (reference_rows + current_rows) / (n_r + n_c)
-    noise: FloatArray = _deviates(len(shares)) * np.sqrt(shares * (1.0 - shares) / rows) + 0.5 / n_c
+    n_rows = max(1, round(_pairs(n_r, n_c)))
+    tail = CHANCE / 2 / len(shares)
+    grown = binom.isf(tail, n_rows, shares) / n_rows - shares
+    shrunk = shares - binom.ppf(tail, n_rows, shares) / n_rows
+    noise: FloatArray = np.maximum(grown, shrunk)
     return noise
 
 
 def shift_noise(reference_rows: Counts, current_rows: Counts) -> FloatArray:
-    """Give the shift of each centroid that chance makes, in radii: three standard errors, more of a few rows.
+    """Give the shift of each centroid that chance makes, in radii: three standard errors of a single one.
 
-    Of few rows the spread is hardly known: instead of three standard errors it is Student's quantile of that chance.
+    With many segments one of them goes farther; and of few rows the spread is hardly known, so the quantile of that
+    chance is Student's.
 
     Examples
     --------
     >>> shift_noise(np.array([10**6] * 3), np.array([5, 20, 10**6])).round(3)
-    array([2.961, 0.771, 0.004])
+    array([3.958, 0.879, 0.005])
     """
     n_r, n_c = (np.maximum(rows, 1) for rows in (reference_rows, current_rows))
     freedom = np.maximum(np.minimum(n_r, n_c) - 1, 1)
-    noise: FloatArray = student.isf(norm.sf(STANDARD_ERRORS), freedom) * np.sqrt(1.0 / n_r + 1.0 / n_c)
+    tail = norm.sf(STANDARD_ERRORS) / len(n_r)
+    noise: FloatArray = student.isf(tail, freedom) * np.sqrt(1.0 / n_r + 1.0 / n_c)
     return noise
 
 
@@ -87,9 +93,8 @@ def ratio_noise(reference: ClusterSummary, current: ClusterSummary, scale: float
 
 def outlier_noise(expected: float, n_rows: float) -> float:
     """Give the share beyond a limit that chance makes, where `expected` is beyond it when nothing changed."""
-    if not n_rows:
-        return expected
-    return expected + _deviates(1) * float(np.sqrt(expected * (1.0 - expected) / n_rows)) + 1.0 / n_rows
+    n_rows = round(n_rows)
+    return float(binom.isf(CHANCE, n_rows, expected) / n_rows) if n_rows else expected
 
 
 def _pairs(n_r: float, n_c: float) -> float:

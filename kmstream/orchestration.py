@@ -7,7 +7,7 @@ import argparse
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,17 @@ os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
 
+import httpx
 from prefect import State, Task, get_client, get_run_logger, runtime
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
 from prefect.client.schemas.objects import TaskRun
 from prefect.concurrency.sync import concurrency
 from prefect.events import emit_event
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound, PrefectException
 from prefect.states import Failed
+from prefect.task_engine import TaskRunTimeoutError
 
 from kmstream.config import Config, load_config, parse_config
 from kmstream.errors import KmstreamError
@@ -32,6 +36,7 @@ from kmstream.store import Store
 HELD = 4  # exit code
 RETRY_DELAYS: list[float] = [2, 30, 120]  # seconds
 TIMEOUT = 24 * 3600.0  # seconds; a run that hangs ends, and its lock is free
+RUNS_AT_ONCE = 3  # of one process; of a segmentation one works, the others wait for it
 LEASE = 60.0  # seconds; the least that Prefect takes
 LONG = 5.0  # seconds after which a stage gets a bar of its own
 STEP = 2.0  # seconds between two updates of a bar
@@ -39,7 +44,7 @@ STEP = 2.0  # seconds between two updates of a bar
 
 def may_pass_later(task: Task[..., object], run: TaskRun, state: State[object]) -> bool:
     """Try again only where the storage failed; data and configuration are not better in a minute."""
-    return is_transient(state.data)
+    return is_transient(state.data) and not isinstance(state.data, TaskRunTimeoutError)
 
 
 TASK: dict[str, Any] = {
@@ -65,12 +70,12 @@ def read_config(config_path: str, overrides: Sequence[str], config: Mapping[str,
 
 
 def name_run() -> str:
-    """Name a flow run after its segmentation and the version it is about."""
+    """Name a flow run after its segmentation and the version that it makes, scores or may replace."""
     given, verb = runtime.flow_run.parameters, runtime.flow_run.flow_name.removeprefix("kmstream-")
     try:
         config = read_config(given["config_path"], given["overrides"], given["config"])
         store = Store(config.output.path)
-        version = store.current if verb == "score" else store.next_version()
+        version = store.next_version() if verb == "refresh" else store.current
     except (KmstreamError, OSError, ValueError):  # the flow itself says what is wrong
         return f"{verb} {given['config_path']}"
     return f"{verb} {config.name} {version or ''}".strip()
@@ -84,8 +89,13 @@ def one_at_a_time(config: Config) -> Iterator[None]:
     """
     limit = f"kmstream-{config.name}"
     with get_client(sync_client=True) as client:
-        client.upsert_global_concurrency_limit_by_name(limit, 1)
-    with concurrency(limit, strict=True, lease_duration=LEASE):
+        try:
+            client.read_global_concurrency_limit_by_name(limit)
+        except ObjectNotFound:
+            with suppress(ObjectAlreadyExists):  # another run was first
+                client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=limit, limit=1))
+    # A lease that can't be renewed is no reason to end the run: the file lock still keeps others out.
+    with concurrency(limit, strict=True, lease_duration=LEASE, raise_on_lease_renewal_failure=False):
         yield
 
 
@@ -96,6 +106,7 @@ class Bars:
         self._logger, self._key = get_run_logger(), f"{name}-progress"
         self._stage, self._rows, self._done, self._started, self._told = "", 0, 0, 0.0, 0.0
         self._bar: Any = None
+        self._failed = False
 
     def start(self, stage: str, rows: int) -> None:
         """Begin a stage of so many rows."""
@@ -114,11 +125,7 @@ class Bars:
             return
         self._told = now
         part = min(100.0, 100.0 * self._done / max(self._rows, 1))
-        text = f"{self._stage}: {self._done:,} of {self._rows:,} rows"
-        if self._bar is None:
-            self._bar = create_progress_artifact(part, key=self._key, description=text)
-        else:
-            update_progress_artifact(self._bar, part, description=text)
+        self._show(part, f"{self._stage}: {self._done:,} of {self._rows:,} rows")
 
     def finish(self) -> None:
         """End the stage, and say how fast it was."""
@@ -128,16 +135,29 @@ class Bars:
         rate = f", {self._done / seconds:,.0f} rows/s" if seconds > 0 else ""
         self._logger.info("%s: %s rows in %.1f s%s", self._stage, f"{self._done:,}", seconds, rate)
         if self._bar is not None:
-            update_progress_artifact(self._bar, 100.0, description=f"{self._stage}: {self._done:,} rows")
+            self._show(100.0, f"{self._stage}: {self._done:,} rows")
         self._stage = ""
+
+    def _show(self, part: float, text: str) -> None:
+        """Move the bar; a server that can't is no reason to end the run."""
+        if self._failed:
+            return
+        try:
+            if self._bar is None:
+                self._bar = create_progress_artifact(part, key=self._key, description=text)
+            else:
+                update_progress_artifact(self._bar, part, description=text)
+        except (PrefectException, httpx.HTTPError) as error:
+            self._failed = True
+            self._logger.warning("no more progress is shown: %s", error)
 
 
 def tell(name: str, events: Sequence[Event], verdict: str, markdown: str = "") -> None:
     """Emit events about a segmentation, and keep what people read as an artifact."""
-    if markdown:
-        create_markdown_artifact(key=f"{name}-segments", markdown=markdown, description=verdict)
     for event, payload in events:
         emit_event(event, {"prefect.resource.id": resource_id(name)}, payload=payload)
+    if markdown:
+        create_markdown_artifact(key=f"{name}-segments", markdown=markdown, description=verdict)
 
 
 def fail(error: KmstreamError) -> Any:  # noqa: ANN401 - Prefect raises its data where a flow is called as a function

@@ -50,7 +50,7 @@ from kmstream.fit import Fit, fit_centroids
 from kmstream.labels import LabelMatch, first_labels, match_by_overlap, match_labels
 from kmstream.matrices import Matrices, open_matrices
 from kmstream.plan import Plan, make_plan
-from kmstream.provenance import Stopwatch, peak_rss_bytes
+from kmstream.provenance import Stopwatch, describe_run, peak_rss_bytes
 from kmstream.publish import Refit, finish_refit
 from kmstream.relabel import apply_labels
 from kmstream.reporting import load_references
@@ -275,10 +275,9 @@ def find_objection(config: Config, store: Store) -> str:
     refits = [line for line in store.history() if line["event"] in {"published", "held"}]
     if refits and refits[-1]["event"] == "held":
         version = refits[-1]["version"]
-        fitted = store.read_json(version, "provenance.json")["partitions"]
-        if {one.path: one.fingerprint for one in dataset.partitions} == {
-            path: one["fingerprint"] for path, one in fitted.items()
-        }:
+        made = store.read_json(version, "provenance.json")
+        same = describe_run(config, dataset, ())
+        if all(made[key] == same[key] for key in ("partitions", "config_sha256")):
             return f"{version} was fitted to the same data and held; promote it, or wait for other data"
     return ""
 

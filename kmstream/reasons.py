@@ -54,10 +54,13 @@ def find_reasons(
     return tuple(sorted(found, key=lambda one: (-SEVERITIES.index(one.severity), -one.value / (one.threshold or 1.0))))
 
 
-def find_too_few(totals: Figures, features: Sequence[Figures], thresholds: DriftConfig) -> tuple[str, ...]:
+def find_too_few(
+    totals: Figures, segments: Sequence[Figures], features: Sequence[Figures], thresholds: DriftConfig
+) -> tuple[str, ...]:
     """Find the measures by which a window has too few rows to be judged: chance alone may reach the alert."""
     levels = [
         *totals.get("noise", {}).items(),
+        *(("share_change", one["share_noise"]) for one in segments if "share_noise" in one),
         *(("feature_psi", one["psi_noise"]) for one in features if "psi_noise" in one),
     ]
     return tuple(dict.fromkeys(measure for measure, level in levels if level >= getattr(thresholds, measure).alert))

@@ -86,6 +86,8 @@ def choose_thresholds(drift: DriftConfig, reference: ModelVersion, n_rows: float
     """Give what a window of so many rows is judged by."""
     if drift.thresholds == "configured":
         return Thresholds(drift, "configuration")
+    if reference.model.features.weight:
+        return Thresholds(drift, "configuration (rows have weights, which the sample does not tell)")
     summary = reference.summary
     far, share = summary.distance_quantile(OUTLIER_QUANTILE), n_rows / (summary.n_rows or 1)
     return learn_thresholds(drift, reference.sample, reference.model, far, share=share)
@@ -168,8 +170,9 @@ def tell_silhouettes(silhouettes: Mapping[str, Any], labels: Sequence[str]) -> d
 
 def tell_history(config: Config) -> list[dict[str, Any]]:
     """Give the shares in the last runs, oldest first, by the names of today; a version that is held is none of them."""
-    runs = [run for run in read_drift_history(config).runs if run["time"] and run["status"] != "held"]
-    return [{key: run[key] for key in ("time", "kind", "shares")} for run in runs[-HISTORY_RUNS:]]
+    runs = read_drift_history(config, last=HISTORY_RUNS).runs
+    shown = [run for run in runs if run["time"] and run["status"] != "held"]
+    return [{key: run[key] for key in ("time", "kind", "shares")} for run in shown]
 
 
 def look_at_sample(

@@ -73,7 +73,7 @@ def may_retrain(config: Config, history: History) -> tuple[bool, str]:
 
 
 def find_request(history: History) -> Mapping[str, Any] | None:
-    """Find the request that no refit has answered yet.
+    """Find the request that no refit has answered yet, and that still has a cause.
 
     Examples
     --------
@@ -85,9 +85,28 @@ def find_request(history: History) -> Mapping[str, Any] | None:
     for line in history:
         if line["event"] == "retrain-requested":
             waiting = line
-        elif line["event"] in {"published", "held", "retrain-declined"}:
+        elif line["event"] in {"published", "held", "retrain-declined"} or line.get("cleared"):
             waiting = None
     return waiting
+
+
+def is_drifting(history: History) -> bool:
+    """Tell whether the last window that could be judged had drifted.
+
+    Examples
+    --------
+    >>> alert, small, fine = (
+    ...     {"event": "drift", "severity": s, "cleared": c} for s, c in [("alert", False), ("ok", False), ("ok", True)]
+    ... )
+    >>> is_drifting([alert, small]), is_drifting([alert, small, fine])
+    (True, False)
+    """
+    drifting = False
+    for line in history:
+        if line["event"] == "drift":
+            cleared = line.get("cleared", line["severity"] == "ok")  # lines of before had no such key
+            drifting = line["severity"] != "ok" or (drifting and not cleared)
+    return drifting
 
 
 def find_pause(history: History) -> str:

@@ -37,7 +37,7 @@ from kmstream.reporting import (
     write_score_report,
 )
 from kmstream.results import ScoreResult
-from kmstream.retraining import decide_retrain, find_request
+from kmstream.retraining import decide_retrain, find_request, is_drifting
 from kmstream.run import Run
 from kmstream.scan import scan_dataset
 from kmstream.store import Store
@@ -125,8 +125,9 @@ def finish_score(
         write_score_report(reports / UNFINISHED_PAGE, store.output, drift, reference, sample, facts)
         keep_file(moves, reports / UNFINISHED_PAGE)
     history = store.history()
-    severities = [line["severity"] for line in history if line["event"] == "drift"]
-    requested, why = decide_retrain(config, drift_report.severity, history, now)
+    is_judged = assigned.summary.n_rows > 0 and "share_psi" not in drift_report.too_few_rows
+    cleared = drift_report.severity == "ok" and is_judged and is_drifting(history)
+    requested, why = decide_retrain(config, drift_report.severity, [] if cleared else history, now)
     n_rows = dict(zip(model.labels, assigned.counts.tolist(), strict=True))
     return ScoreResult(
         name=config.name,
@@ -137,7 +138,7 @@ def finish_score(
         rows_skipped=sum(assigned.values.skipped.values()),
         severity=drift_report.severity,
         reasons=tuple(drift["reasons"]),
-        cleared=drift_report.severity == "ok" and severities[-1:] not in ([], ["ok"]) and assigned.summary.n_rows > 0,
+        cleared=cleared,
         labels=tuple(_describe(segment, n_rows) for segment in drift["segments"]),
         removed=n_removed,
         resumed=n_resumed,
@@ -181,7 +182,8 @@ def commit_score(
         Partitions whose files are to go, as their input has.
     """
     facts = {"version": result.version, "run_id": result.run_id}
-    lines = [("drift", facts | {"severity": result.severity, "rows": result.rows})] if result.run_id else []
+    told = facts | {"severity": result.severity, "rows": result.rows, "cleared": result.cleared}
+    lines = [("drift", told)] if result.run_id else []
     if result.retrain["requested"] and result.run_id and find_request(store.history()) is None:
         lines.append(("retrain-requested", facts | {"severity": result.severity, "why": result.retrain["why"]}))
     note = {"result": result.to_json(), "time": now.isoformat(), "lines": lines}

@@ -15,7 +15,7 @@ from scipy.stats import t as student
 
 from kmstream.clustering import ClusterModel, assign_rows
 from kmstream.config import DriftConfig, Threshold
-from kmstream.drift import MEASURES, OUTLIER_QUANTILE, Observed, compare
+from kmstream.drift import MEASURES, OUTLIER_QUANTILE, DriftReport, Observed, compare
 from kmstream.features import Encoded, Rows, encode, encoded_names
 from kmstream.summary import PARTITION, DeviationSums
 from kmstream.value_counts import count_bins
@@ -25,6 +25,7 @@ IntArray = NDArray[np.int64]
 
 LEAST_WINDOWS = 5  # that have no row in common; fewer tell nothing
 MAX_WINDOWS = 100
+MAX_ROWS = 100_000  # of the sample
 MAX_WINDOW_ROWS = 20_000
 CHANCE = 0.005  # of an unchanged window, to be beyond the learnt warning of a measure
 FLOOR, CEILING = 0.5, 3.0  # times the configured ones: too small to matter, too large to be overlooked
@@ -61,6 +62,7 @@ def learn_thresholds(
     """
     if PARTITION not in sample.column_names:
         return Thresholds(configured, "configuration (the reference was made by a kmstream that kept no partitions)")
+    sample = sample.take(np.arange(0, sample.num_rows, max(1, -(-sample.num_rows // MAX_ROWS))))
     partitions = sample.column(PARTITION).to_numpy()
     windows, n_apart = _choose_windows(partitions, share)
     n_partitions = len(np.unique(partitions))
@@ -74,17 +76,22 @@ def learn_thresholds(
     names = encoded_names(model.features, model.scaling)
     categorical = dict(zip(model.features.categorical, map(len, model.scaling.categories), strict=True))
     changes: list[list[float]] = []
+    chances: list[list[float]] = []
     for rows, part in windows:
         window = _observe(encoded, rows, model, far_out)
         counted = dict.fromkeys(MEASURES, 0.0)
-        for reason in compare(whole, window, blank, names, categorical).reasons:
+        report = compare(whole, window, blank, names, categorical)
+        for reason in report.reasons:
             change = max(0.0, reason.value - _UNCHANGED.get(reason.measure, 0.0))
             counted[reason.measure] = max(counted[reason.measure], change ** (1 / _POWER.get(reason.measure, 1)))
         changes.append([counted[measure] / (1.0 - part) for measure in MEASURES])  # it is part of the whole
+        chances.append(_find_chances(report))
     levels = _foresee(np.array(changes), n_apart)
     limits = {
-        measure: _limit(getattr(configured, measure), level ** _POWER.get(measure, 1), _UNCHANGED.get(measure, 0.0))
-        for measure, level in zip(MEASURES, levels, strict=True)
+        measure: _limit(
+            getattr(configured, measure), level ** _POWER.get(measure, 1), chance, _UNCHANGED.get(measure, 0.0)
+        )
+        for measure, level, chance in zip(MEASURES, levels, np.median(chances, axis=0), strict=True)
     }
     return Thresholds(configured.model_copy(update=limits), f"how {n_partitions} partitions of the reference differ")
 
@@ -124,6 +131,15 @@ def _observe(encoded: Encoded, rows: IntArray, model: ClusterModel, far: FloatAr
     )
 
 
+def _find_chances(report: DriftReport) -> list[float]:
+    """Give the change of each measure that chance makes in a window: what lies below was not seen."""
+    noise = {measure: level - _UNCHANGED.get(measure, 0.0) for measure, level in report.totals["noise"].items()}
+    noise["share_change"] = max(segment["share_noise"] for segment in report.segments)
+    noise["centroid_shift"] = max(segment["shift_noise"] for segment in report.segments)
+    noise["feature_psi"] = max((feature["psi_noise"] for feature in report.features), default=0.0)
+    return [noise[measure] for measure in MEASURES]
+
+
 def _foresee(changes: FloatArray, n_apart: int) -> FloatArray:
     """Give the change that the next window exceeds by `CHANCE`: a prediction bound, after Student.
 
@@ -138,7 +154,8 @@ def _foresee(changes: FloatArray, n_apart: int) -> FloatArray:
     return bound
 
 
-def _limit(configured: Threshold, change: float, unchanged: float) -> Threshold:
+def _limit(configured: Threshold, change: float, chance: float, unchanged: float) -> Threshold:
+    """Give the learnt limits; not below the configured ones by more than chance let the windows see."""
     warn, alert = (max(0.0, limit - unchanged) for limit in (configured.warn, configured.alert))
-    times = float(np.clip(change / warn, FLOOR, CEILING)) if warn else 1.0
+    times = float(np.clip(max(change, min(chance, warn)) / warn, FLOOR, CEILING)) if warn else 1.0
     return Threshold(warn=unchanged + times * warn, alert=unchanged + times * alert)

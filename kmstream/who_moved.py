@@ -1,5 +1,6 @@
 """Which entities moved in a run: the assignment files in the order of time, handed to `entities`."""
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -100,7 +101,7 @@ def _list_snapshots(
     run: Assignments, earlier: Assignments | None, known: Collection[str], unchanged: Collection[str]
 ) -> Iterator[Snapshot]:
     times: dict[str, list[str]] = {}
-    for path in sorted({*run.entries, *known}):
+    for path in sorted({*run.entries, *known}, key=_by_number):
         times.setdefault(_name_time(path), []).append(path)
     for when, paths in times.items():
         old = tuple(earlier.folder / path for path in paths if path in known) if earlier else ()
@@ -111,6 +112,18 @@ def _list_snapshots(
             yield Snapshot(when, (*new, *still), run.labels, before)
         elif before is not None:
             yield before
+
+
+def _by_number(path: str) -> list[tuple[int, str]]:
+    """Order folders like month=9, month=10 by their numbers.
+
+    Examples
+    --------
+    >>> sorted(["month=10/a", "month=9/a", "2024-03.parquet"], key=_by_number)
+    ['2024-03.parquet', 'month=9/a', 'month=10/a']
+    """
+    parts = re.split(r"(\d+)", path)
+    return [(int(part), part) if part.isdigit() else (0, part) for part in parts]
 
 
 def _name_time(path: str) -> str:

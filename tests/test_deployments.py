@@ -62,15 +62,14 @@ class Site:
             # What a server does every minute, this one does every second or two.
             "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "2",
             "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_FLUSH_INTERVAL": "0.5",
-            "PREFECT_SERVER_CONCURRENCY_INITIAL_DEPLOYMENT_LEASE_DURATION": "60",
             "PREFECT_WORKER_QUERY_SECONDS": "1",
         }
         self.processes: list[subprocess.Popen[bytes]] = []
 
-    def start(self, *command: str) -> subprocess.Popen[bytes]:
-        with (self.folder / f"{command[0]}-{len(self.processes)}.log").open("wb") as log:
+    def start(self, *command: str, program: str = PREFECT) -> subprocess.Popen[bytes]:
+        with (self.folder / f"{len(self.processes)}-{Path(command[0]).stem}.log").open("wb") as log:
             process = subprocess.Popen(
-                [PREFECT, *command], cwd=self.project, env=self.env, stdout=log, stderr=subprocess.STDOUT
+                [program, *command], cwd=self.project, env=self.env, stdout=log, stderr=subprocess.STDOUT
             )
         self.processes.append(process)
         return process
@@ -79,14 +78,13 @@ class Site:
         done = subprocess.run([PREFECT, *command], cwd=self.project, env=self.env, capture_output=True, check=False)
         assert done.returncode == 0, done.stdout.decode() + done.stderr.decode()
 
-    def deploy(self, seconds: int) -> None:
-        """Deploy prefect.yaml as it is, but that the score comes around every few seconds."""
+    def write_deployments(self, seconds: int) -> None:
+        """Write prefect.yaml as it is, but that the score comes around three times a minute."""
         content = yaml.safe_load((ROOT / "prefect.yaml").read_text())
         score = next(one for one in content["deployments"] if one["name"] == "score")
         assert score["schedules"] == [{"cron": "15 6 * * *", "timezone": "Europe/Berlin"}]
         score["schedules"] = [{"interval": seconds}]
         (self.project / "prefect.yaml").write_text(yaml.safe_dump(content))
-        self.run("--no-prompt", "deploy", "--all")
 
     def ask(self, what: str, **filters: Any) -> list[dict[str, Any]]:
         return httpx.post(f"{self.url}/{what}/filter", json=filters, timeout=30).json()
@@ -154,16 +152,18 @@ def site(tmp_path: Path) -> Iterator[Site]:
                 return False
 
         wait_for(answers, "the server")
-        site.run("work-pool", "create", "kmstream", "--type", "process")
-        site.deploy(seconds=5)
         yield site
     finally:
         site.end()
 
 
 def test_months_arrive_and_the_deployments_do_the_rest(site):
+    site.run("work-pool", "create", "kmstream", "--type", "process")
+    site.write_deployments(seconds=20)
+    site.run("--no-prompt", "deploy", "--all")
+    site.run("automation", "create", "--from-file", str(ROOT / "automations.yaml"))
     site.add_month("m01", moved=0.0)
-    worker = site.start("worker", "start", "--pool", "kmstream")
+    worker = site.start("worker", "start", "--pool", "kmstream", "--limit", "2")
     site.run("deployment", "run", "kmstream-refresh/refresh", "--watch")
     names = site.store.load().model.labels
     assert site.store.current == "v000001"
@@ -174,7 +174,7 @@ def test_months_arrive_and_the_deployments_do_the_rest(site):
     assert site.store.load().model.labels == names
     assert site.events() == ["published", "drift", "retrain-requested", "published"]
     retrained = wait_for(lambda: site.runs("retrain"), "the end of the run")[0]
-    assert retrained["name"] == "retrain retail-rfm v000002"
+    assert retrained["name"] == "retrain retail-rfm v000001"
     assert retrained["parameters"]["payload"]["severity"] == "alert"
     assert retrained["state"]["message"].endswith("every segment keeps its name.")
     artifacts = {one["key"]: one["type"] for one in site.ask("artifacts/latest")}
@@ -194,8 +194,25 @@ def test_months_arrive_and_the_deployments_do_the_rest(site):
     wait_for(staging.exists, "a score of the large month")
     kill_tree(worker.pid)
     assert "m04.parquet" not in site.scored()
-    site.start("worker", "start", "--pool", "kmstream")
+    site.start("worker", "start", "--pool", "kmstream", "--limit", "2")
     wait_for(lambda: "m04.parquet" in site.scored(), "the score to be done again", 240)
     wait_for(lambda: not staging.exists(), "the end of the score")
     assert sum(line["event"] == "drift" for line in site.store.history()) == 3
     assert site.store.current == "v000002"
+
+
+def test_one_process_serves_the_same_deployments_without_a_work_pool(site):
+    site.write_deployments(seconds=3600)
+    site.add_month("m01", moved=0.0)
+    served = site.start("flows/serve.py", program=sys.executable)
+    deployments = wait_for(lambda: len(found := site.ask("deployments")) == 3 and found, "the deployments")
+    assert {one["name"]: one["work_pool_name"] for one in deployments} == dict.fromkeys(["score", "refresh", "retrain"])
+    assert len(site.ask("automations")) == 1
+    site.run("deployment", "run", "kmstream-refresh/refresh", "--watch")
+    site.add_month("m02", moved=2.0)
+    site.run("deployment", "run", "kmstream-score/score", "--watch")
+    wait_for(lambda: site.store.current == "v000002", "the retraining that drift asked for")
+    assert site.events() == ["published", "drift", "retrain-requested", "published"]
+    wait_for(lambda: site.runs("retrain"), "the end of the run")
+    served.send_signal(signal.SIGINT)
+    assert served.wait(60) == 0

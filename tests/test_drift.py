@@ -214,12 +214,12 @@ def value_of(report, measure):
 
 @pytest.mark.parametrize("measure", MEASURES)
 def test_compare_is_as_severe_as_the_threshold_a_measure_reaches(measure):
-    value = value_of(small_case(times=50), measure)
+    value = value_of(small_case(times=100), measure)
     assert value > 0
     above, below = math.nextafter(value, math.inf), math.nextafter(value, 0)
 
     def judge(warn, alert):
-        return small_case(only(**{measure: {"warn": warn, "alert": alert}}), times=50)
+        return small_case(only(**{measure: {"warn": warn, "alert": alert}}), times=100)
 
     assert judge(above, above).severity == "ok"
     assert judge(above, above).reasons == ()
@@ -238,10 +238,10 @@ def test_compare_is_as_severe_as_the_threshold_a_measure_reaches(measure):
 
 
 def test_compare_says_where_a_window_has_too_few_rows_instead_of_alarming():
-    few, many = small_case(times=1), small_case(times=50)
+    few, many = small_case(times=1), small_case(times=100)
     assert few.totals["share_psi"] == pytest.approx(many.totals["share_psi"], abs=0.2)
     assert (few.severity, few.reasons) == ("ok", ())
-    assert set(few.too_few_rows) == {"share_psi", "inertia_ratio", "outlier_share", "feature_psi"}
+    assert set(few.too_few_rows) == {"share_psi", "share_change", "inertia_ratio", "outlier_share", "feature_psi"}
     assert many.severity == "alert"
     assert not {"share_psi", "feature_psi"} & set(many.too_few_rows)
     assert few.to_json(name="n", reference="v1", current="v2")["too_few_rows"] == few.too_few_rows
@@ -252,11 +252,11 @@ def test_compare_takes_for_noise_what_chance_does(measure):
     """Beyond the threshold in both windows; beyond chance only in the larger one."""
     tiny = {measure: {"warn": 1e-6, "alert": 1e9}}
     assert small_case(only(**tiny), times=1).reasons == ()
-    assert {reason.measure for reason in small_case(only(**tiny), times=50).reasons} == {measure}
+    assert {reason.measure for reason in small_case(only(**tiny), times=100).reasons} == {measure}
 
 
 def test_compare_names_the_segment_and_feature_of_a_reason():
-    report = small_case(only(**{measure: {"warn": 1e-3, "alert": 1e9} for measure in MEASURES}), times=50)
+    report = small_case(only(**{measure: {"warn": 1e-3, "alert": 1e9} for measure in MEASURES}), times=100)
     found = {(reason.measure, reason.label, reason.feature) for reason in report.reasons}
     assert found == {
         ("share_psi", None, None),
@@ -280,7 +280,7 @@ def test_compare_puts_the_gravest_reason_first():
             share_change={"warn": 0.16, "alert": 1e9},
             outlier_share={"warn": 0.1, "alert": 0.2},
         ),
-        times=50,
+        times=100,
     )
     assert [reason.measure for reason in report.reasons] == [
         "outlier_share",
@@ -465,3 +465,19 @@ def test_compare_tells_the_same_of_weights_however_large_they_are(size):
     for key in ("share_js", "share_change", "centroid_shift_radii", "inertia_ratio", "outlier_share"):
         assert two.totals[key] == pytest.approx(one.totals[key])
     assert 0.0 < two.totals["outlier_share"] <= 1.0
+
+
+@pytest.mark.parametrize(("one", "two"), [((3000, 5000, 2000), (2500, 5200, 2300)), ((9000, 1000), (6000, 4000))])
+def test_psi_and_js_are_evidently_s_where_it_counts_the_same_categories(one, two):
+    import pandas as pd
+    from evidently.legacy.calculations.stattests import jensenshannon_stat_test, psi_stat_test
+    from evidently.legacy.core import ColumnType
+
+    sides = [pd.Series(np.repeat(np.array(list("abc"))[: len(rows)], rows)) for rows in (one, two)]
+
+    def theirs(test):
+        return test(*sides, ColumnType.Categorical, 0.1).drift_score
+
+    counts_of = (np.array(one), np.array(two))
+    assert psi(*counts_of) == pytest.approx(theirs(psi_stat_test), rel=1e-3)  # ours adds half a row to each count
+    assert share_js(*counts_of) * math.sqrt(math.log(2)) == pytest.approx(theirs(jensenshannon_stat_test), rel=1e-9)

@@ -7,6 +7,7 @@ import runpy
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -21,7 +22,7 @@ from kmstream.config import load_config
 from kmstream.errors import InvalidFeatureError, OutputError
 from kmstream.events import HeldError, events_of_refresh, events_of_score, is_transient, markdown_of_score
 from kmstream.guard import Check
-from kmstream.results import RefreshResult, ScoreResult
+from kmstream.results import RefreshResult, RetrainResult, ScoreResult
 from kmstream.store import Store
 
 if TYPE_CHECKING:  # prefect takes seconds to import, and some of these tests need none
@@ -115,6 +116,13 @@ def score_flow(server: "SyncPrefectClient") -> "Flow[..., ScoreResult]":
     from prefect.flows import load_flow_from_entrypoint
 
     return load_flow_from_entrypoint(f"{FLOWS / 'score.py'}:score_flow")
+
+
+@pytest.fixture
+def retrain_flow(server: "SyncPrefectClient") -> "Flow[..., RetrainResult]":
+    from prefect.flows import load_flow_from_entrypoint
+
+    return load_flow_from_entrypoint(f"{FLOWS / 'retrain.py'}:retrain_flow")
 
 
 @pytest.fixture
@@ -288,6 +296,38 @@ def test_a_storage_that_needs_a_person_is_not_tried_again(config_file, server, r
 
 
 @pytest.mark.server
+def test_retrain_fits_what_a_score_asked_for_and_nothing_twice(config_file, server, retrain_flow, files, blobs):
+    files(config_file.parent / "data", {"m3.parquet": blobs(900, seed=3, centers=MOVED)})
+    asked = pipeline.score(load_config(config_file), only=["m3*"], now=FEBRUARY)
+    assert asked.retrain["requested"]
+    payload = {"severity": "alert", "run_id": asked.run_id}
+    state = retrain_flow(str(config_file), [], payload, now=FEBRUARY, return_state=True)
+    result, seen = state.result(), Server(server, state)
+    assert result.retrained
+    assert seen.run.name == "retrain blobs v000001"
+    assert "kmstream.model.published" in seen.events(1)
+    assert seen.artifacts[0]["key"] == "blobs-segments"
+
+    state = retrain_flow(str(config_file), [], payload, now=FEBRUARY, return_state=True)
+    seen = Server(server, state)
+    assert (seen.run.state.name, state.result().retrained) == ("Completed", False)
+    assert seen.run.state.message == "Nothing is fitted anew: no request waits for a new fit."
+    assert seen.artifacts == []
+
+
+@pytest.mark.server
+def test_a_configuration_can_be_given_in_place_of_a_file(config_file, server, score_flow, monkeypatch):
+    monkeypatch.chdir(config_file.parent)  # relative paths are taken from the work directory
+    inline = tomllib.loads(CONFIG)
+    pipeline.score(load_config(config_file), now=FEBRUARY)
+    state = score_flow(config=inline, return_state=True)
+    assert state.result().partitions == 0
+    assert Server(server, state).run.name == "score blobs v000001"
+    state = score_flow(config=inline | {"modle": {}}, return_state=True)
+    assert Server(server, state).run.state.message.startswith("ConfigError: unknown key 'modle'; did you mean 'model'?")
+
+
+@pytest.mark.server
 def test_the_flows_do_what_the_verbs_do(config_file, server, tmp_path_factory):
     folder = tmp_path_factory.mktemp("plain")
     (folder / "data").symlink_to(config_file.parent / "data")
@@ -312,6 +352,8 @@ def test_the_flows_do_what_the_verbs_do(config_file, server, tmp_path_factory):
         ("refresh.py", ["--set", "model.k=3"], 2),
         ("score.py", ["--only", "m1*"], 0),
         ("score.py", ["--only", "april"], 3),
+        ("retrain.py", [], 0),
+        ("retrain.py", ["--set", "model.k=3"], 2),
     ],
 )
 def test_a_flow_as_a_script_exits_as_the_command_line_does(config_file, server, monkeypatch, flow, options, code):

@@ -106,6 +106,11 @@ def test_a_refit_answers_every_request_before_it_and_none_after(answer):
     assert find_request([WAITS, line(answer), later]) is later
 
 
+def test_a_request_whose_drift_has_cleared_waits_no_more():
+    assert find_request([WAITS, line("drift", severity="ok", cleared=True)]) is None
+    assert find_request([WAITS, line("drift", severity="ok", cleared=False)]) is WAITS  # a window of too few rows
+
+
 @pytest.mark.parametrize("event", ["drift", "promoted", "rolled-back", "renamed", "frozen", "thawed"])
 def test_nothing_else_answers_a_request(event):
     assert find_request([WAITS, line(event)]) is WAITS

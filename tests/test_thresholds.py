@@ -41,12 +41,18 @@ def learn(sample, share=0.1, configured=CONFIGURED):
 
 
 def test_partitions_that_differ_by_chance_alone_leave_half_of_what_is_configured():
-    limits = learn(make_sample([0.3] * 10)).limits
+    limits = learn(make_sample([0.3] * 10, 10_000)).limits
     assert limits.share_psi.warn == pytest.approx(FLOOR * 0.1)
     assert limits.share_change.warn == pytest.approx(FLOOR * 0.05)
     assert limits.centroid_shift.alert == pytest.approx(FLOOR * 0.5)
     assert limits.inertia_ratio.warn == pytest.approx(1 + FLOOR * 0.2)
     assert limits.outlier_share.warn == pytest.approx(0.01 + FLOOR * 0.01)
+
+
+def test_windows_of_too_few_sampled_rows_lower_nothing():
+    limits = learn(make_sample([0.3] * 10, 60)).limits
+    for measure in MEASURES:
+        assert getattr(limits, measure) == getattr(CONFIGURED, measure)
 
 
 def test_a_share_that_swings_between_partitions_raises_its_threshold_and_no_other():

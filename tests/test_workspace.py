@@ -18,7 +18,7 @@ from kmstream.cli import app
 from kmstream.errors import ConfigError, CorruptFileError, ModelNotFoundError
 from kmstream.pipeline import refresh, score
 from kmstream.report import RunFacts
-from kmstream.report.thresholds import judge_gate, judge_measure
+from kmstream.report.drift_tests import judge_gate, judge_measure
 from kmstream.report.workspace import STAGED, WORKSPACE, add_staged, find_project_id, serve_workspace
 from kmstream.store import Store
 

@@ -3,9 +3,10 @@
 Importing this package is light. `write_report` imports the rest when it is called, because evidently alone takes
 seconds to load.
 
-Read in this order: `facts` (what the callers fill in), `verdict` (sentences), `tables` (HTML), `plots` (figures),
-`thresholds` (tests), `metrics` and `snapshot` (evidently's Report), `page` (the frame around all of it), `card`
-(Markdown); `workspace` and `dashboard` (the runs one after the other, in evidently's UI).
+Read in this order: `facts` (what the callers fill in), `verdict` (sentences), `tables` and `sample_notes` (HTML),
+`plots`, `segment_plots` and `distribution_plots` (figures), `drift_tests` (thresholds), `metrics`, `sample_metrics` and
+`snapshot` (evidently's Report), `page` (the frame around all of it), `card` (Markdown); `workspace`, `dashboard` (the
+runs one after the other, in evidently's UI).
 """
 
 from collections.abc import Mapping

@@ -37,10 +37,10 @@ from evidently.legacy.renderers.html_widgets import (
 )
 from evidently.legacy.tests.base_test import TestStatus
 
+from kmstream.report.drift_tests import Judged, judge_gate, judge_measure
 from kmstream.report.facts import RunFacts
 from kmstream.report.plots import draw_flows, draw_migration, draw_passes, draw_shares, draw_shifts, title_of
 from kmstream.report.tables import TOTALS
-from kmstream.report.thresholds import Judged, judge_gate, judge_measure
 from kmstream.report.verdict import LEVEL_NAMES, SEVERITIES, by_size, find_verdict
 from kmstream.report.wording import number, percent
 

@@ -207,7 +207,13 @@ def _sections(drift: Mapping[str, Any], run: RunFacts, places: Mapping[str, Plac
         if compared
         else "",
     )
-    yield Section("measures", "Measures over all rows", (tables.render_totals(drift),))
+    source = f"Thresholds: {as_html(str(drift.get('thresholds_from', 'configuration')))}. "
+    yield Section(
+        "measures",
+        "Measures over all rows",
+        (tables.render_totals(drift),),
+        source + "What chance alone may make of so many rows is never drift." if compared else "",
+    )
     fit = [_titled("Gate", tables.render_gate(run)), _titled("Passes", tables.render_passes(run))]
     yield Section("fit", "Gate and fit", (_columns([*fit, places["fit"].render()]),))
     facts = {"Run": run.run_id, "Created": run.created, "Partitions": run.partitions, "Rows": run.rows}

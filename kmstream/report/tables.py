@@ -203,10 +203,16 @@ def render_totals(drift: Mapping[str, Any]) -> str:
             return percent(value)
         return as_html(p_value(value) if key.endswith("_p") else number(value, 3))
 
+    def write_limit(key: str, level: str) -> str:
+        limits = (drift.get("thresholds") or {}).get(key.removesuffix("_radii"))
+        return write(key, limits[level]) if limits else ""
+
     return render_table(
         [
             Column("Measure", [as_html(name) for name, _ in names], is_text=True),
             Column("Against the reference", [write(key, totals.get(key)) for key in keys]),
+            Column("Warns from", [write_limit(key, "warn") for key in keys]),
+            Column("Alerts from", [write_limit(key, "alert") for key in keys]),
             Column("Against the baseline", [write(key, baseline.get(key)) for key in keys]),
             Column("How to read it", [as_html(hint) for _, hint in names], is_text=True),
         ],

@@ -17,6 +17,8 @@ _DIGITS = re.compile("([0-9]+)")
 
 _MEASURES = {
     "share_psi": "the PSI of the shares",
+    "share_change": "changes of shares",
+    "centroid_shift": "shifts of centres",
     "inertia_ratio": "inertia",
     "outlier_share": "outliers",
     "feature_psi": "the PSI of features",

@@ -50,17 +50,25 @@ def add_staged(output: Path) -> None:
     """
     with _warn_of(f"{output / WORKSPACE} could not be written; the next run tries again"):
         for staged in sorted((output / STAGED).glob("*")):
-            if staged.suffix == ".json" and any((output / folder / staged.stem).is_dir() for folder in _RUNS):
-                name = json.loads(staged.read_text(encoding="utf-8"))["metadata"]["name"]
+            name = _read_name(staged)
+            if name and any((output / folder / staged.stem).is_dir() for folder in _RUNS):
                 project = find_project_id(name)
                 folder = output / WORKSPACE / str(project)
                 _write_project(folder, name)
                 (folder / "snapshots").mkdir(exist_ok=True)
                 staged.replace(folder / "snapshots" / f"{uuid.uuid5(project, staged.stem)}.json")
             else:
-                staged.unlink()  # of a run that came to nothing
+                staged.unlink()  # of a run that came to nothing, or torn
         with contextlib.suppress(FileNotFoundError):
             (output / STAGED).rmdir()
+
+
+def _read_name(staged: Path) -> str:
+    """Read whose snapshot it is; empty if it is none."""
+    try:
+        return str(json.loads(staged.read_text(encoding="utf-8"))["metadata"]["name"])
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 def find_project_id(name: str) -> uuid.UUID:
