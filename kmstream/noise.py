@@ -1,6 +1,6 @@
 """What chance alone does to the measures of drift: a window that looks different may only be small.
 
-Each function gives the level that a measure of unchanged rows exceeds in one of two thousand windows; a value counts as
+Each function gives the level that a measure of unchanged rows exceeds in one of five thousand windows; a value counts as
 drift only beyond it. Where even an alert would lie within it, the window has too few rows to be judged by that measure.
 """
 
@@ -17,7 +17,7 @@ from kmstream.summary import ClusterSummary, distance_bin_ends
 FloatArray = NDArray[np.float64]
 Counts = NDArray[Any]  # int64, or float64 where rows have weights
 
-CHANCE = 0.0005  # of unchanged windows, beyond the level
+CHANCE = 0.0002  # of unchanged windows, beyond the level
 STANDARD_ERRORS = 3.0  # a shift within this many is taken for noise
 
 
@@ -29,7 +29,7 @@ def psi_noise(reference_rows: Counts, current_rows: Counts, n_tests: int = 1) ->
     Examples
     --------
     >>> round(psi_noise(np.array([5000, 5000]), np.array([50, 50])), 3)
-    0.122
+    0.14
     """
     n_bins = np.count_nonzero(reference_rows + current_rows)
     rows = _pairs(reference_rows.sum(), current_rows.sum())
@@ -42,7 +42,7 @@ def share_noise(reference_rows: Counts, current_rows: Counts) -> FloatArray:
     Examples
     --------
     >>> share_noise(np.array([5000, 5000]), np.array([50, 50])).round(3)
-    array([0.187, 0.187])
+    array([0.197, 0.197])
     """
     n_r, n_c = reference_rows.sum(), current_rows.sum()
     if not n_r or not n_c:

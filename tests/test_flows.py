@@ -316,6 +316,43 @@ def test_retrain_fits_what_a_score_asked_for_and_nothing_twice(config_file, serv
 
 
 @pytest.mark.server
+def test_a_stage_that_takes_long_has_a_bar_and_a_line_with_its_speed(
+    config_file, server, score_flow, files, blobs, monkeypatch, caplog
+):
+    from kmstream import orchestration
+
+    monkeypatch.setattr(orchestration, "LONG", 0.0)
+    monkeypatch.setattr(orchestration, "STEP", 0.0)
+    files(config_file.parent / "data", {f"m{i}.parquet": blobs(4000, seed=i) for i in (3, 4)})
+    state = score_flow(str(config_file), only=["m3*", "m4*"], now=FEBRUARY, return_state=True)
+    bars = [one for one in Server(server, state).artifacts if one["type"] == "progress"]
+    assert {one["key"] for one in bars} == {"blobs-progress"}
+    assert {one["data"] for one in bars} == {100.0}
+    assert "assign: 8,000 rows in " in caplog.text
+    assert " rows/s" in caplog.text
+
+
+@pytest.mark.server
+def test_a_bar_that_the_server_does_not_take_ends_no_run(
+    config_file, server, score_flow, files, blobs, monkeypatch, caplog
+):
+    from prefect.exceptions import PrefectException
+
+    from kmstream import orchestration
+
+    def refuse(*args: object, **keys: object) -> None:
+        raise PrefectException("the server is away")
+
+    monkeypatch.setattr(orchestration, "LONG", 0.0)
+    monkeypatch.setattr(orchestration, "STEP", 0.0)
+    monkeypatch.setattr(orchestration, "create_progress_artifact", refuse)
+    files(config_file.parent / "data", {f"m{i}.parquet": blobs(4000, seed=i) for i in (3, 4)})
+    state = score_flow(str(config_file), only=["m3*", "m4*"], now=FEBRUARY, return_state=True)
+    assert state.result().partitions == 2
+    assert caplog.text.count("no more progress is shown: the server is away") == 1
+
+
+@pytest.mark.server
 def test_a_configuration_can_be_given_in_place_of_a_file(config_file, server, score_flow, monkeypatch):
     monkeypatch.chdir(config_file.parent)  # relative paths are taken from the work directory
     inline = tomllib.loads(CONFIG)

@@ -94,7 +94,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
     work = tmp_path_factory.mktemp("image")
 
     def buildah(*arguments: str) -> str:
-        storage = ["--root", str(work / "root"), "--runroot", str(work / "run"), "--storage-driver", "vfs"]
+        storage = ["--root", str(work / "root"), "--runroot", str(work / "run")]
         env = os.environ | {"BUILDAH_ISOLATION": "chroot", "TMPDIR": str(work)}
         done = subprocess.run(
             ["buildah", *storage, *arguments], cwd=ROOT, env=env, capture_output=True, text=True, check=False
@@ -120,10 +120,16 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
         about = json.loads(buildah("inspect", "--type=image", "localhost/kmstream:local"))
         container = buildah("from", "localhost/kmstream:local")
         yield Image(Path(buildah("mount", container)), about["Docker"]["config"])
-        buildah("rm", "--all")
     finally:
+        for mount in find_mounts(work):
+            subprocess.run(["umount", mount], check=True)
         shutil.rmtree(work)
-    assert str(work) not in Path("/proc/self/mounts").read_text()
+
+
+def find_mounts(folder: Path) -> list[str]:
+    """Give what is mounted below a folder, the last one first."""
+    mounted = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+    return [target for target in reversed(mounted) if Path(target).is_relative_to(folder)]
 
 
 def test_image_tells_what_it_is_and_whether_it_is_well(image):

@@ -1,4 +1,4 @@
-"""Levels that chance alone exceeds in one of two thousand windows, against windows that chance has made."""
+"""Levels that chance alone exceeds in one of five thousand windows, against windows that chance has made."""
 
 import numpy as np
 import pytest
