@@ -1,7 +1,8 @@
 """What chance alone does to the measures of drift: a window that looks different may only be small.
 
-Each function gives the level that a measure of unchanged rows exceeds in one of five thousand windows; a value counts as
-drift only beyond it. Where even an alert would lie within it, the window has too few rows to be judged by that measure.
+Each function gives the level that a measure of unchanged rows exceeds in one of five thousand windows; a value counts
+as drift only beyond it. Where even an alert would lie within it, the window has too few rows to be judged by that
+measure.
 """
 
 from typing import Any
