@@ -136,14 +136,15 @@ def compare(
     reasons = find_reasons(totals, segments, features, thresholds)
     if not c.rows.any():  # nothing is known of the segments then, only of what is missing
         reasons = tuple(reason for reason in reasons if reason.measure == "feature_psi")
-    too_few = find_too_few(totals, segments, features, thresholds)
+    too_few = find_too_few(totals, segments, features, thresholds) if c.rows.any() else MEASURES
+    alarming = {reason.measure for reason in reasons}
     return DriftReport(
         severity=worst(reasons),
         reasons=reasons,
         totals=totals,
         segments=tuple(segments),
         features=tuple(features),
-        too_few_rows=too_few,
+        too_few_rows=tuple(measure for measure in too_few if measure not in alarming),
         thresholds={measure: getattr(thresholds, measure).model_dump() for measure in MEASURES},
     )
 

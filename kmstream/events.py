@@ -134,6 +134,9 @@ def verdict_of_score(result: ScoreResult) -> str:
         )
         waits = f" A new fit is still asked for: {result.retrain['why']}." if result.retrain["requested"] else ""
         return f"Nothing new: {result.version} has assigned every partition.{gone}{waits}"
+    if not any(line["rows"] for line in result.labels) and result.severity == "ok":
+        n_partitions = count(result.partitions, "partition")
+        return f"No row with a segment in {n_partitions}: nothing was judged against {result.version}."
     look = {"ok": "look like", "warn": "begin to differ from", "alert": "differ from"}[result.severity]
     cleared = " Earlier drift has cleared." if result.cleared else ""
     retrain = " A new fit is asked for." if result.retrain["requested"] else ""

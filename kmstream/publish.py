@@ -32,6 +32,7 @@ from kmstream.reporting import (
     short_provenance,
     tell_history,
     tell_life_cycle,
+    tell_partitions,
     write_version_files,
 )
 from kmstream.results import RefreshResult
@@ -108,6 +109,7 @@ def finish_refit(refit: Refit, sample: pa.Table, assigned: Assigned, moves: Move
     store = refit.store
     drift["matched_by"] = refit.match.by if refit.before is not None else None
     drift["entities"] = tell_entities(moves, refit.run.config.dataset.key, store.path(refit.version))
+    drift["partitions"] = tell_partitions(refit.run.dataset)
     model = refit.model
     drift["profile"] = tell_separation(assigned.summary, model.labels, model.features, model.scaling)
     facts = _make_facts(refit, verdict, version, assigned)

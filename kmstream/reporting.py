@@ -14,6 +14,7 @@ from kmstream.assign import Assigned
 from kmstream.assignments import explain_write_errors
 from kmstream.clustering import ClusterModel, find_nearest
 from kmstream.config import Config, DriftConfig
+from kmstream.dataset import Dataset
 from kmstream.drift import OUTLIER_QUANTILE, DriftReport, Observed, add_facts, add_migration, compare
 from kmstream.drift_history import read_drift_history
 from kmstream.features import encode, encoded_names, to_original_units
@@ -91,6 +92,12 @@ def choose_thresholds(drift: DriftConfig, reference: ModelVersion, n_rows: float
     summary = reference.summary
     far, share = summary.distance_quantile(OUTLIER_QUANTILE), n_rows / (summary.n_rows or 1)
     return learn_thresholds(drift, reference.sample, reference.model, far, share=share)
+
+
+def tell_partitions(dataset: Dataset) -> dict[str, Any]:
+    """Say which partitions a run was about: how many, the first and the last in their order."""
+    paths = [partition.path for partition in dataset.partitions]
+    return {"n": len(paths), "first": paths[0], "last": paths[-1]} if paths else {"n": 0, "first": None, "last": None}
 
 
 def describe_all(report: DriftReport, version: ModelVersion) -> DriftReport:

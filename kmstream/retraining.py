@@ -47,7 +47,8 @@ def decide_retrain(config: Config, severity: str, history: History, now: datetim
     asked = [_time(line) for line in history if line["event"] == "retrain-requested"]
     if asked and now - asked[-1] < limits.cooldown:
         hours = limits.cooldown.total_seconds() / 3600
-        return False, f"the last request was at {asked[-1]:%Y-%m-%d %H:%M} UTC, retrain.cooldown is {hours:g} h"
+        waits = " and still waits" if request else ""
+        return False, f"the last request was at {asked[-1]:%Y-%m-%d %H:%M} UTC{waits}, retrain.cooldown is {hours:g} h"
     recent = sum(now - time < timedelta(days=7) for time in asked)
     if recent >= limits.max_per_week:
         return False, f"{recent} requests in seven days, retrain.max_per_week is {limits.max_per_week}"
@@ -115,7 +116,7 @@ def find_pause(history: History) -> str:
     Examples
     --------
     >>> held = [{"event": "held", "version": f"v00000{n}"} for n in (2, 3, 4)]
-    >>> find_pause(held)
+    >>> find_pause(held).partition(":")[0]
     'the last 3 refits were held (v000002, v000003, v000004)'
     >>> find_pause([*held, {"event": "promoted", "version": "v000003"}])
     ''
@@ -126,7 +127,12 @@ def find_pause(history: History) -> str:
             held.append(str(line["version"]))
         elif line["event"] in {"published", "promoted", "retrain-resumed"}:
             held = []
-    return f"the last {len(held)} refits were held ({', '.join(held[-MAX_HELD:])})" if len(held) >= MAX_HELD else ""
+    if len(held) < MAX_HELD:
+        return ""
+    return (
+        f"the last {len(held)} refits were held ({', '.join(held[-MAX_HELD:])}): look at their reports, then promote "
+        "one (kmstream models promote V) or go on (kmstream retrain --reset)"
+    )
 
 
 def _time(line: Mapping[str, Any]) -> datetime:

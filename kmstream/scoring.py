@@ -33,6 +33,7 @@ from kmstream.reporting import (
     observe_assigned,
     short_provenance,
     tell_history,
+    tell_partitions,
     tell_silhouettes,
     write_score_report,
 )
@@ -104,6 +105,7 @@ def finish_score(
         reference = references.chosen(config)
         drift = drift_report.to_json(name=config.name, reference=reference.version, current=run_id)
         drift["entities"] = tell_entities(moves, config.dataset.key, reports / run_id)
+        drift["partitions"] = tell_partitions(run.dataset)
         sample, silhouettes = label_sample(scan_dataset(run, statistics=False).sample, model)
     provenance = describe_run(config, run.dataset, ())
     facts = RunFacts(

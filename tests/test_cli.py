@@ -371,6 +371,25 @@ def test_score_exits_with_5_when_drift_reaches_fail_on(there, files, blobs):
     assert (again["partitions"], again["severity"], again["report"]) == (0, "ok", None)
 
 
+def test_quiet_runs_say_why_they_do_not_exit_with_0(there, files, blobs):
+    files(there / "data", {"m3.parquet": blobs(400, seed=3, centers=((4.0, 4.0), (14.0, 4.0), (4.0, 14.0)))})
+    result = run("score", "-q", "--fail-on", "alert")
+    assert (result.exit_code, result.stdout) == (5, "")
+    assert result.stderr.startswith("400 new rows in 1 partition differ from those of v000001: drift alert.")
+    assert "report.html" in result.stderr
+    assert run("score", "-q", "--fail-on", "alert").stderr == ""
+
+
+def test_score_of_no_rows_judges_nothing(there, files, blobs):
+    files(there / "data", {"m3.parquet": blobs(0, seed=3)})
+    result = answer("score", "--only", "m3*")
+    assert (result["rows"], result["severity"], result["retrain"]["requested"]) == (0, "ok", False)
+    assert len(result["too_few_rows"]) == 6
+    page = Path(result["report"]).read_text()
+    assert "No row could be compared with v000001: nothing was judged." in page
+    assert "m3.parquet" in page
+
+
 def test_score_prints_json_of_a_new_partition(there, files, blobs):
     files(there / "data", {"m3.parquet": blobs(4000, seed=3), "m4.parquet": blobs(100, seed=4)})
     result = answer("score", "--only", "m3*", "--fail-on", "warn")

@@ -160,12 +160,16 @@ def refresh(
     from kmstream import pipeline
     from kmstream.cli.progress import show_progress
     from kmstream.cli.show_runs import show_refresh
+    from kmstream.events import verdict_of_refresh
 
     config = options.load_config()
     with tell_what_was_published(config), show_progress(quiet=options.quiet) as progress:
         result = pipeline.refresh(config, baseline=baseline, truth=truth, only=only or (), progress=progress)
     options.answer(result.to_json(), lambda console: show_refresh(console, result, config, options))
-    return HELD if result.status == "held" else _drift_code(result.severity, fail_on)
+    code = HELD if result.status == "held" else _drift_code(result.severity, fail_on)
+    if code:
+        options.say_why(verdict_of_refresh(result), result.report)
+    return code
 
 
 @app.command()
@@ -183,12 +187,16 @@ def score(
     from kmstream import pipeline
     from kmstream.cli.progress import show_progress
     from kmstream.cli.show_runs import show_score
+    from kmstream.events import verdict_of_score
 
     config = options.load_config()
     with tell_what_was_published(config), show_progress(quiet=options.quiet) as progress:
         result = pipeline.score(config, only=only or (), since=since, progress=progress)
     options.answer(result.to_json(), lambda console: show_score(console, result, options, only or (), since))
-    return _drift_code(result.severity, fail_on)
+    code = _drift_code(result.severity, fail_on)
+    if code:
+        options.say_why(verdict_of_score(result), result.report)
+    return code
 
 
 app.command("retrain")(retrain)

@@ -98,6 +98,11 @@ class Options:
 
             show(make_console())
 
+    def say_why(self, verdict: str, report: str | None) -> None:
+        """Say on stderr why a run that came to its end does not exit with 0, where nothing else is printed."""
+        if self.quiet and not self.as_json:
+            typer.echo(verdict + (f"\n  {report}" if report else ""), err=True)
+
 
 def to_json_text(content: Mapping[str, Any]) -> str:
     """Write one JSON object on one line; a number that is not finite becomes null.

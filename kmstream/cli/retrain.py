@@ -28,17 +28,22 @@ def retrain(
     """
     from kmstream import pipeline, versions
     from kmstream.cli.progress import show_progress
+    from kmstream.events import verdict_of_refresh
 
     config = options.load_config()
     if reset:
         done = versions.resume_retraining(config)
-        text = f"{config.name}: {done['was'] or 'there was no pause'}; drift may ask for new fits"
+        what = "the pause has ended" if done["resumed"] else "there was no pause"
+        text = f"{config.name}: {what}; the next score that sees drift asks for a new fit"
         options.answer(done, lambda console: console.print(text, markup=False))
         return 0
     with tell_what_was_published(config), show_progress(quiet=options.quiet) as progress:
         result = pipeline.retrain(config, progress=progress)
     options.answer(result.to_json(), lambda console: _show(console, result, config, options))
-    return HELD if result.refresh and result.refresh.status == "held" else 0
+    if result.refresh and result.refresh.status == "held":
+        options.say_why(verdict_of_refresh(result.refresh), result.refresh.report)
+        return HELD
+    return 0
 
 
 def _show(console: "Console", result: "RetrainResult", config: "Config", options: Options) -> None:

@@ -238,7 +238,11 @@ def _list_files(path: str) -> tuple[pyarrow.fs.FileSystem, str, dict[str, pyarro
         return filesystem, str(PurePosixPath(root).parent), {PurePosixPath(root).name: info}, []
     found: dict[str, pyarrow.fs.FileInfo] = {}
     ignored: list[str] = []
-    for info in filesystem.get_file_info(pyarrow.fs.FileSelector(root, recursive=True)):
+    try:
+        listed = filesystem.get_file_info(pyarrow.fs.FileSelector(root, recursive=True))
+    except PermissionError as cause:
+        raise _denied(path) from cause
+    for info in listed:
         if info.type != pyarrow.fs.FileType.File:
             continue
         relative = info.path[len(root) :].lstrip("/")
@@ -252,6 +256,12 @@ def _list_files(path: str) -> tuple[pyarrow.fs.FileSystem, str, dict[str, pyarro
         else:
             found[relative] = info
     return filesystem, root, found, ignored
+
+
+def _denied(path: str) -> DatasetNotFoundError:
+    error = DatasetNotFoundError(f"{path} can't be read: permission denied")
+    error.add_note("Give the user who runs kmstream the permission to read it.")
+    return error
 
 
 def _is_hidden(path: str) -> bool:
@@ -281,6 +291,8 @@ def _read_footer(
         with open_parquet(filesystem, info.path) as file:
             metadata, schema = file.metadata, file.schema_arrow
     except (pa.ArrowException, OSError) as cause:
+        if isinstance(cause, PermissionError):
+            raise _denied(info.path) from cause
         if isinstance(cause, OSError) and cause.errno is not None:
             raise
         error = CorruptFileError(f"{path} is not a readable Parquet file: {first_line(cause)}")

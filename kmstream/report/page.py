@@ -90,7 +90,7 @@ def render_page(drift: Mapping[str, Any], snapshot: Snapshot, run: RunFacts) -> 
 <header>
 <div class="over">kmstream, {_kind(run)}</div>
 <h1>{title}</h1>
-<p>{as_html(run.status)} {as_html(moment(run.created))}{_run_id(run)}</p>
+<p>{as_html(run.status)} {as_html(moment(run.created))}{_run_id(run)}{_partitions(drift)}</p>
 </header>
 {_verdict(drift, run)}
 {_figures(drift, run)}
@@ -277,6 +277,14 @@ def _columns(parts: Iterable[str]) -> str:
 
 def _run_id(run: RunFacts) -> str:
     return "" if run.run_id == run.version else f", run {as_html(run.run_id)}"
+
+
+def _partitions(drift: Mapping[str, Any]) -> str:
+    told = drift.get("partitions") or {}
+    if not told.get("n"):
+        return ""
+    first, last = as_html(told["first"]), as_html(told["last"])
+    return f"<br>{first}" if told["n"] == 1 else f"<br>{told['n']:,} partitions, {first} to {last}"
 
 
 def _kind(run: RunFacts) -> str:

@@ -128,7 +128,9 @@ def render_names(drift: Mapping[str, Any]) -> str:
     def by_rows(segment: Mapping[str, Any]) -> str:
         label, rows_say = segment.get("cluster_label"), segment["label_by_overlap"]
         known = segment.get("matched_distance") is not None
-        if rows_say == label or (rows_say is None and not known):
+        if rows_say is None and not known:
+            return NOTHING
+        if rows_say == label:
             return '<span class="chip ok">the same</span>'
         return f'<span class="chip warn">{as_name(rows_say) if rows_say else "a new name"}</span>'
 

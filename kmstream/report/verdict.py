@@ -75,6 +75,8 @@ def find_verdict(drift: Mapping[str, Any], run: RunFacts) -> Verdict:
         sentence = f"{run.version} is {kind}: {found} in {count(run.rows, 'row')}."
         return Verdict("first", f"{sentence} The next run will be compared with it.", reasons)
     subject = "The new rows" if run.kind == "score" else "Its rows"
+    if severity == "ok" and not (drift.get("totals") or {}).get("rows", 1):
+        return Verdict("warn", f"No row could be compared with {reference}: nothing was judged.", reasons)
     look = {
         "ok": f"{subject} look like those of {reference}{_tell_too_few(drift)}.",
         "warn": f"{subject} begin to differ from those of {reference}.",
