@@ -21,10 +21,12 @@ help: ## this list
 demo: $(STAMP) ## a year of customer segments, refitted and re-scored by the flows
 	@$(BIN)/python flows/demo.py
 
-test: $(STAMP) ## all tests, with coverage: first the fast ones, then the slow ones
+test: $(STAMP) ## all tests, with coverage: the fast ones, those with servers, the slow ones
 	$(PYTEST) -n 2 -m "not slow and not server" --cov --cov-report=
-	@# One process, so that there is one Prefect server and nothing else runs while a test measures time or memory.
-	$(PYTEST) -m "(slow or server) and not image" --cov --cov-append --cov-report=term
+	@# Two files at a time: these mostly wait for Prefect servers of their own.
+	$(PYTEST) -n 2 --dist loadfile -m "server and not image" --cov --cov-append --cov-report=
+	@# One process, so that nothing else runs while a test measures time or memory.
+	$(PYTEST) -m "slow and not server and not image" --cov --cov-append --cov-report=term
 
 test-fast: $(STAMP) ## the tests that need no server and no patience
 	$(PYTEST) -n 2 -m "not slow and not server"
