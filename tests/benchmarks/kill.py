@@ -27,6 +27,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from kmstream.assignments import read_manifest
 from kmstream.config import Config, parse_config
 from kmstream.pipeline import refresh, score
 from kmstream.report import page  # noqa: F401 - so that no child imports it, for a few seconds
@@ -135,7 +136,7 @@ def find_done(out: Path) -> dict[str, tuple[int, int]]:
     for progress in (out / "assignments").glob(".v*/.progress.npz"):
         with np.load(progress) as packed:
             n_done = json.loads(packed["told"].tobytes())["n_partitions"]
-        listed = sorted(json.loads((progress.parent / "_manifest.json").read_text())["partitions"])[:n_done]
+        listed = sorted(read_manifest(progress.parent))[:n_done]  # of a folder half removed: none
         stats = {path: (progress.parent / path).stat() for path in listed if (progress.parent / path).exists()}
         return {path: (stat.st_ino, stat.st_mtime_ns) for path, stat in stats.items()}
     return {}
