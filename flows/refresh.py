@@ -14,7 +14,7 @@ from prefect import flow, get_run_logger, task  # isort: skip
 from prefect.states import Completed  # isort: skip
 
 from kmstream.config import Config
-from kmstream.errors import KmstreamError
+from kmstream.errors import HELD, KmstreamError
 from kmstream.events import HeldError, events_of_refresh, markdown_of_refresh, verdict_of_refresh
 from kmstream.plan import Plan
 from kmstream.results import RefreshResult
@@ -88,7 +88,7 @@ def main() -> int:
     try:
         refresh_flow(given.config, given.set, given.only, baseline=given.baseline)
     except HeldError:
-        return orchestration.HELD
+        return HELD
     except KmstreamError as error:  # the flow has logged its text
         return error.exit_code
     return 0

@@ -1,7 +1,7 @@
 """Flow `retrain`: a new fit because a score asked for one, if the guard lets it.
 
 The deployment in prefect.yaml runs it on every `kmstream.drift.detected`. The event only wakes it: what counts is the
-request in the history, so an event that comes twice does nothing, and one that got lost is told again by the next one.
+request in the history, so an event that comes twice does nothing, and one that got lost is told again by a later score.
 """
 
 import sys
@@ -14,7 +14,7 @@ from prefect import flow, get_run_logger, task  # isort: skip
 from prefect.states import Completed  # isort: skip
 
 from kmstream.config import Config
-from kmstream.errors import KmstreamError
+from kmstream.errors import HELD, KmstreamError
 from kmstream.events import HeldError, events_of_refresh, markdown_of_refresh, verdict_of_refresh
 from kmstream.results import RetrainResult
 
@@ -79,7 +79,7 @@ def main() -> int:
     try:
         retrain_flow(given.config, given.set)
     except HeldError:
-        return orchestration.HELD
+        return HELD
     except KmstreamError as error:  # the flow has logged its text
         return error.exit_code
     return 0

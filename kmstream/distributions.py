@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from kmstream.clustering import ClusterModel
 from kmstream.features import take_values
-from kmstream.profile import measure_sample
 from kmstream.projection import FRAME, shorten_all
+from kmstream.segment_profile import measure_sample
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]

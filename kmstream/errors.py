@@ -20,6 +20,8 @@ A message says what was observed against what was expected. The room that knows 
 adds that with ``add_note``; the command line prints message and notes as two to four lines.
 """
 
+HELD = 4  # exit code of a refit that the gate holds: no error, a result
+
 
 class KmstreamError(Exception):
     """Root of every error kmstream raises on purpose; takes one message."""

@@ -115,6 +115,11 @@ def encoded_names(features: FeaturesConfig, scaling: Scaling) -> tuple[str, ...]
     return (*features.numeric, *one_hot)
 
 
+def count_categories(features: FeaturesConfig, scaling: Scaling) -> dict[str, int]:
+    """Count the columns of the matrix that each categorical feature has: its categories."""
+    return dict(zip(features.categorical, map(len, scaling.categories), strict=True))
+
+
 def is_numeric(kind: pa.DataType) -> bool:
     """Whether a column of this Arrow type can be a numeric feature; a `null` column is all missing."""
     if pa.types.is_dictionary(kind):

@@ -33,7 +33,6 @@ from kmstream.events import Event, HeldError, explain_error, is_transient, resou
 from kmstream.results import RefreshResult
 from kmstream.store import Store
 
-HELD = 4  # exit code
 RETRY_DELAYS: list[float] = [2, 30, 120]  # seconds
 TIMEOUT = 24 * 3600.0  # seconds; a run that hangs ends, and its lock is free
 RUNS_AT_ONCE = 3  # of one process; of a segmentation one works, the others wait for it

@@ -15,10 +15,9 @@ from kmstream.descriptions import describe_segments, profile_segments
 from kmstream.drift import DriftReport, add_facts
 from kmstream.entities import Moves
 from kmstream.fit import Fit
-from kmstream.guard import Check, Measured, check_refit
+from kmstream.gate import Check, Measured, check_refit
 from kmstream.labels import LabelMatch
 from kmstream.life_cycle import LifeCycle, choose_rows, classify_life_cycle
-from kmstream.profile import tell_separation
 from kmstream.provenance import Stopwatch, describe_run, peak_rss_bytes
 from kmstream.quality import calinski_harabasz, davies_bouldin
 from kmstream.report import RunFacts
@@ -38,6 +37,7 @@ from kmstream.reporting import (
 from kmstream.results import RefreshResult
 from kmstream.resume import forget_progress
 from kmstream.run import Run
+from kmstream.segment_profile import tell_separation
 from kmstream.store import ModelVersion, Store
 from kmstream.who_moved import keep_file, tell_entities
 

@@ -17,16 +17,16 @@ from kmstream.config import Config, DriftConfig
 from kmstream.dataset import Dataset
 from kmstream.drift import OUTLIER_QUANTILE, DriftReport, Observed, add_facts, add_migration, compare
 from kmstream.drift_history import read_drift_history
-from kmstream.features import encode, encoded_names, to_original_units
+from kmstream.features import count_categories, encode, encoded_names, to_original_units
 from kmstream.labels import LabelMatch, match_by_overlap
 from kmstream.life_cycle import KEPT_OVERLAP, LifeCycle
 from kmstream.quality import adjusted_rand_index, sample_silhouettes
 from kmstream.report import ModelFacts, RunFacts, write_model_card, write_report
+from kmstream.sample_views import tell_views
 from kmstream.separation import analyse_variance
 from kmstream.store import ModelVersion, Store
 from kmstream.summary import Counts
 from kmstream.thresholds import Thresholds, learn_thresholds
-from kmstream.views import tell_views
 
 HISTORY_RUNS = 50  # that the page draws
 
@@ -62,7 +62,7 @@ def observe_assigned(model: ClusterModel, assigned: Assigned) -> Observed:
 def measure_drift(config: Config, references: References | None, current: Observed, model: ClusterModel) -> DriftReport:
     """Compare with the reference that the config names, and beside it with the baseline."""
     names = encoded_names(model.features, model.scaling)
-    categorical = dict(zip(model.features.categorical, map(len, model.scaling.categories), strict=True))
+    categorical = count_categories(model.features, model.scaling)
     if references is None:
         return compare(None, current, config.drift, names)
     reference = references.chosen(config)

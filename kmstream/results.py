@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from kmstream.guard import Check
+from kmstream.gate import Check
 
 
 @dataclass(frozen=True)

@@ -325,3 +325,14 @@ def sample_positions(n_rows: int, size: int, seed: int) -> IntArray:
     if size >= n_rows:
         return np.arange(n_rows, dtype=np.int64)
     return np.sort(np.random.default_rng(seed).choice(n_rows, size, replace=False, shuffle=False))
+
+
+def thin_positions(n_rows: int, at_most: int) -> IntArray:
+    """Choose evenly spread rows, the same ones every time.
+
+    Examples
+    --------
+    >>> thin_positions(5, 10).tolist(), thin_positions(7, 3).tolist()
+    ([0, 1, 2, 3, 4], [0, 3, 6])
+    """
+    return np.arange(0, n_rows, max(1, -(-n_rows // at_most)))

@@ -16,8 +16,8 @@ from scipy.stats import t as student
 from kmstream.clustering import ClusterModel, assign_rows
 from kmstream.config import DriftConfig, Threshold
 from kmstream.drift import MEASURES, OUTLIER_QUANTILE, DriftReport, Observed, compare
-from kmstream.features import Encoded, Rows, encode, encoded_names
-from kmstream.summary import PARTITION, DeviationSums
+from kmstream.features import Encoded, Rows, count_categories, encode, encoded_names
+from kmstream.summary import PARTITION, DeviationSums, thin_positions
 from kmstream.value_counts import count_bins
 
 FloatArray = NDArray[np.float64]
@@ -62,7 +62,7 @@ def learn_thresholds(
     """
     if PARTITION not in sample.column_names:
         return Thresholds(configured, "configuration (the reference was made by a kmstream that kept no partitions)")
-    sample = sample.take(np.arange(0, sample.num_rows, max(1, -(-sample.num_rows // MAX_ROWS))))
+    sample = sample.take(thin_positions(sample.num_rows, MAX_ROWS))
     partitions = sample.column(PARTITION).to_numpy()
     windows, n_apart = _choose_windows(partitions, share)
     n_partitions = len(np.unique(partitions))
@@ -70,15 +70,14 @@ def learn_thresholds(
         n = "1 partition" if n_partitions == 1 else f"{n_partitions} partitions"
         return Thresholds(configured, f"configuration (the reference has {n}; to learn takes {LEAST_WINDOWS})")
     encoded = encode(sample, model.features, model.scaling)
-    far_out = np.asarray(far)
-    whole = _observe(encoded, np.arange(len(partitions)), model, far_out)
+    whole = _observe(encoded, np.arange(len(partitions)), model, far)
     blank = configured.model_copy(update=dict.fromkeys(MEASURES, _NONE))
     names = encoded_names(model.features, model.scaling)
-    categorical = dict(zip(model.features.categorical, map(len, model.scaling.categories), strict=True))
+    categorical = count_categories(model.features, model.scaling)
     changes: list[list[float]] = []
     chances: list[list[float]] = []
     for rows, part in windows:
-        window = _observe(encoded, rows, model, far_out)
+        window = _observe(encoded, rows, model, far)
         counted = dict.fromkeys(MEASURES, 0.0)
         report = compare(whole, window, blank, names, categorical)
         for reason in report.reasons:

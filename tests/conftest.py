@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from command_line import CONFIG
 
 from kmstream.config import Config, parse_config
 from kmstream.dataset import Dataset, open_dataset
@@ -138,3 +139,19 @@ def list_tree(folder: Path) -> list[str]:
 def tree() -> Callable[[Path], list[str]]:
     """List everything below a folder."""
     return list_tree
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in a folder with a kmstream.toml about data/."""
+    (tmp_path / "kmstream.toml").write_text(CONFIG)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("COLUMNS", raising=False)  # set by some that start tests
+    return tmp_path
+
+
+@pytest.fixture
+def there(published: Path, here: Path) -> Path:
+    """Work in a folder where v000001 has been published."""
+    assert published == here
+    return here

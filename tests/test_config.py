@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from kmstream.config import Config, load_config, parse_bytes, parse_config, parse_duration
+from kmstream.config import Config, load_config, parse_config
 from kmstream.errors import ConfigError
 
 LEAST = """
@@ -273,50 +273,6 @@ def test_parse_config_resolves_each_kind_of_path(monkeypatch, path, resolved):
 def test_parse_config_refuses_an_object_store_for_the_output():
     with pytest.raises(ConfigError, match=r"output\.path: 's3://bucket/out' should be a local folder"):
         parse_config(LEAST_CONFIG | {"output": {"path": "s3://bucket/out"}}, base_dir=Path("/job"))
-
-
-@pytest.mark.parametrize(
-    ("text", "n_bytes"),
-    [
-        ("1GiB", 2**30),
-        ("64 MB", 64_000_000),
-        ("64MiB", 64 * 2**20),
-        ("64M", 64 * 2**20),
-        ("1.5kib", 1536),
-        ("2tb", 2 * 10**12),
-        ("100b", 100),
-        ("100", 100),
-    ],
-)
-def test_parse_bytes_reads_decimal_and_binary_units(text, n_bytes):
-    assert parse_bytes(text) == n_bytes
-
-
-@pytest.mark.parametrize("text", ["", "GiB", "1 GiBB", "-1GiB", "1 2", "1e9"])
-def test_parse_bytes_refuses_other_text(text):
-    with pytest.raises(ValueError, match="should be a byte size"):
-        parse_bytes(text)
-
-
-@pytest.mark.parametrize(
-    ("text", "duration"),
-    [
-        ("30s", timedelta(seconds=30)),
-        ("1.5h", timedelta(minutes=90)),
-        ("7d", timedelta(days=7)),
-        ("2w", timedelta(weeks=2)),
-        ("1d 12h", timedelta(hours=36)),
-        ("1d12h", timedelta(hours=36)),
-    ],
-)
-def test_parse_duration_adds_up_its_parts(text, duration):
-    assert parse_duration(text) == duration
-
-
-@pytest.mark.parametrize("text", ["", "24", "h", "24 hours", "1h, 2m", "-1h"])
-def test_parse_duration_refuses_other_text(text):
-    with pytest.raises(ValueError, match="should be a duration"):
-        parse_duration(text)
 
 
 @pytest.mark.parametrize("override", ["retrain.cooldown=99999999999d", f"engine.memory_limit={'9' * 400}GiB"])

@@ -16,7 +16,8 @@ from scipy.stats.contingency import association
 
 from kmstream.clustering import assign_rows
 from kmstream.config import DriftConfig, Threshold
-from kmstream.drift import Observed, add_facts, add_migration, compare, psi, share_chi2, share_js
+from kmstream.drift import Observed, add_facts, add_migration, compare
+from kmstream.measures import psi, share_chi2, share_js
 
 MEASURES = ["share_psi", "share_change", "centroid_shift", "inertia_ratio", "outlier_share", "feature_psi"]
 FAR = Threshold(warn=1e9, alert=1e9)

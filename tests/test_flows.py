@@ -9,7 +9,6 @@ import sys
 import time
 import tomllib
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,9 +18,8 @@ import pytest
 
 from kmstream import pipeline
 from kmstream.config import load_config
-from kmstream.errors import InvalidFeatureError, OutputError
-from kmstream.events import HeldError, events_of_refresh, events_of_score, is_transient, markdown_of_score
-from kmstream.guard import Check
+from kmstream.errors import InvalidFeatureError
+from kmstream.events import HeldError
 from kmstream.results import RefreshResult, RetrainResult, ScoreResult
 from kmstream.store import Store
 
@@ -411,114 +409,3 @@ def test_a_flow_runs_as_it_is_on_a_temporary_server(config_file, tmp_path_factor
     assert "Starting temporary server" in done.stderr
     assert "Nothing new: v000001 has assigned every partition." in done.stderr
     assert "Traceback" not in done.stderr
-
-
-# What flows tell is made of results alone, so these need no server.
-
-
-def make_refresh(**changes: Any) -> RefreshResult:
-    labels = tuple(
-        {"cluster_id": i, "cluster_label": label, "rows": rows, "share": rows / 10, "event": event}
-        for i, (label, rows, event) in enumerate([("a|b", 6, "kept"), ("b", 3, "split"), ("c", 1, "emerged")])
-    )
-    result = RefreshResult(
-        name="demo",
-        version="v000002",
-        status="published",
-        rows=10,
-        rows_skipped=0,
-        n_clusters=3,
-        inertia_per_row=1.5,
-        severity="alert",
-        reasons=(),
-        labels=labels,
-        retired=({"cluster_label": "d", "event": "merged"},),
-        quality={},
-        gate=(Check("smallest_segment_share", True, 0.1, 0.01, "c"),),  # noqa: FBT003
-        report="/out/report.html",
-        assignments="/out/assignments/v000002",
-        seconds={"total": 1.0},
-        peak_rss_bytes=1,
-    )
-    return replace(result, **changes)
-
-
-def make_score(**changes: Any) -> ScoreResult:
-    reason = {"measure": "share_psi", "label": None, "feature": None, "value": 0.3, "threshold": 0.25}
-    result = ScoreResult(
-        name="demo",
-        version="v000002",
-        run_id="r1",
-        partitions=1,
-        rows=10,
-        rows_skipped=2,
-        severity="alert",
-        reasons=tuple(reason | {"severity": "alert", "text": f"reason {i}"} for i in range(12)),
-        cleared=False,
-        labels=(
-            {"cluster_label": "a|b", "rows": 8, "share": 1.0, "reference_share": 0.5, "centroid_shift_radii": None},
-        ),
-        retrain={"requested": False, "why": "retrain.on is never"},
-        report="/out/report.html",
-        assignments="/out/assignments/v000002",
-        seconds={"total": 1.0},
-        peak_rss_bytes=1,
-    )
-    return replace(result, **changes)
-
-
-def names(events: list[tuple[str, dict[str, Any]]]) -> list[str]:
-    for _, payload in events:
-        json.dumps(payload, allow_nan=False)
-    return [name.removeprefix("kmstream.") for name, _ in events]
-
-
-def test_events_of_refresh_tell_what_became_of_each_segment():
-    events = events_of_refresh(make_refresh())
-    assert names(events) == ["model.published", "segment.split", "segment.emerged", "segment.merged"]
-    assert events[2][1] == {"version": "v000002", "cluster_label": "c", "rows": 1, "share": 0.1}
-    assert events[3][1] == {"version": "v000002", "cluster_label": "d"}
-
-
-def test_events_of_refresh_tell_no_segments_of_a_first_or_a_held_version():
-    new = tuple(line | {"event": "emerged"} for line in make_refresh().labels)
-    assert names(events_of_refresh(make_refresh(labels=new, retired=()))) == ["model.published"]
-    assert names(events_of_refresh(make_refresh(status="held"))) == ["model.held"]
-
-
-@pytest.mark.parametrize(
-    ("changes", "expected"),
-    [
-        ({}, ["drift.detected"]),
-        ({"severity": "warn", "retrain": {"requested": True, "why": "so"}}, ["drift.detected", "retrain.requested"]),
-        ({"severity": "ok", "reasons": ()}, []),
-        ({"severity": "ok", "reasons": (), "cleared": True}, ["drift.cleared"]),
-        ({"partitions": 0, "severity": "ok", "reasons": ()}, []),
-    ],
-)
-def test_events_of_score_tell_of_drift_and_of_its_end(changes, expected):
-    assert names(events_of_score(make_score(**changes))) == expected
-
-
-def test_payload_of_drift_stays_small():
-    assert len(events_of_score(make_score())[0][1]["reasons"]) == 10
-
-
-def test_markdown_of_score_escapes_names_and_counts_what_it_leaves_out():
-    text = markdown_of_score(make_score())
-    assert r"| a\|b | 8 | 50.0" in text
-    assert "and 2 more" in text
-    assert "2 rows without a segment" in text
-    assert "New fit not asked for" in text
-
-
-def test_is_transient_asks_what_the_system_said_of_a_write():
-    def failed(cause: OSError) -> OutputError:
-        error = OutputError("out can't be written")
-        error.__cause__ = cause
-        return error
-
-    assert is_transient(failed(TimeoutError(110, "timed out")))
-    assert not is_transient(failed(PermissionError(13, "denied")))
-    assert not is_transient(failed(OSError(28, "No space left on device")))
-    assert not is_transient(OutputError("nobody knows why"))

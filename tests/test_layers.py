@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 
 # A room is kmstream/<room>.py or the folder kmstream/<room>/. Imports point down, or sideways in no circle.
 LAYERS = {
-    0: {"errors", "config"},
+    0: {"errors", "units", "config"},
     1: {
         "weights",
         "features",
@@ -26,23 +26,25 @@ LAYERS = {
         "quality",
         "labels",
         "life_cycle",
+        "measures",
         "drift",
         "thresholds",
         "noise",
-        "guard",
+        "gate",
         "retraining",
         "reasons",
         "descriptions",
         "separation",
-        "profile",
+        "segment_profile",
         "projection",
         "distributions",
-        "views",
+        "sample_views",
     },
     2: {"append", "dataset", "assignments", "store", "report", "engine", "outputs", "scratch"},
     # The verbs, and what they are made of: one file for each part of a run.
     3: {
         "pipeline",
+        "predecessor",
         "plan",
         "run",
         "scan",
@@ -56,7 +58,6 @@ LAYERS = {
         "publish",
         "scoring",
         "versions",
-        "profiling",
         "migration",
         "names",
         "who_moved",

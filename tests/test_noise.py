@@ -5,7 +5,7 @@ import pytest
 from builders import make_rows, no_deviations
 
 from kmstream.clustering import assign_rows
-from kmstream.drift import psi
+from kmstream.measures import psi
 from kmstream.noise import outlier_noise, psi_noise, ratio_noise, share_noise
 
 N_WINDOWS = 4000

@@ -7,36 +7,27 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from builders import make_features, make_rows, make_scaling, no_deviations
+from command_line import answer, assert_readable, run
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
-from test_cli import CONFIG, answer, assert_readable, run
 from test_report import REFRESH_RUN, Page, make_refresh, make_segment
 
 from kmstream.clustering import assign_rows
 from kmstream.errors import ConfigError, ModelNotFoundError
 from kmstream.pipeline import refresh
-from kmstream.profile import CLOSEST_PAIRS, measure_sample, tell_profile, tell_separation
-from kmstream.profiling import profile_version
 from kmstream.report import write_report
+from kmstream.segment_profile import CLOSEST_PAIRS, measure_sample, tell_profile, tell_separation
 from kmstream.separation import adjust_holm, analyse_variance, compare_pairs
 from kmstream.store import Store
 from kmstream.summary import ClusterSummary
+from kmstream.versions import profile_version
 
 
 @pytest.fixture
-def here(tmp_path, monkeypatch):
+def here(here, monkeypatch):
     """Work in a folder with a kmstream.toml about data/, on a terminal of 80 columns."""
-    (tmp_path / "kmstream.toml").write_text(CONFIG)
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
-    return tmp_path
-
-
-@pytest.fixture
-def there(published, here):
-    """Work in a folder where v000001 has been published."""
-    assert published == here
     return here
 
 

@@ -44,7 +44,7 @@ from kmstream.report.segment_plots import (
 )
 from kmstream.report.snapshot import build_snapshot
 from kmstream.reporting import tell_history
-from kmstream.views import tell_views
+from kmstream.sample_views import tell_views
 
 __all__ = ["browse"]  # a fixture of test_report, for the pages here
 

@@ -21,7 +21,6 @@ from kmstream.cli.history import drift_app, ui
 from kmstream.cli.models import labels_app, models_app
 from kmstream.cli.options import (
     DEFAULT_CONFIG,
-    HELD,
     Only,
     Options,
     prepare_process,
@@ -31,6 +30,7 @@ from kmstream.cli.options import (
 )
 from kmstream.cli.profile import profile
 from kmstream.cli.retrain import retrain
+from kmstream.errors import HELD
 
 DRIFTED = 5  # exit code of a run that came to its end
 

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from kmstream.config import Config
 
 DEFAULT_CONFIG = Path("kmstream.toml")
-HELD = 4  # exit code of a refit that the gate holds
 ABOUT_WHAT_IS_THERE = ("models ", "labels ")  # commands
 PLACE = ("name", "output.path")  # keys that say where it is
 

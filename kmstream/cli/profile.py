@@ -21,7 +21,7 @@ def profile(
 ) -> None:
     """Show which features separate the segments, and what each segment looks like in them."""
     from kmstream.cli.show_profile import show_profile
-    from kmstream.profiling import profile_version
+    from kmstream.versions import profile_version
 
     found = profile_version(options.load_config(), version, features=features or ())
     options.answer(found, lambda console: show_profile(console, found, with_pairs=bool(features)), asked=True)

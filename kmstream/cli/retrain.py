@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kmstream.cli.options import HELD, Options, takes_options, tell_what_was_published
+from kmstream.cli.options import Options, takes_options, tell_what_was_published
+from kmstream.errors import HELD
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -9,8 +9,9 @@ from rich.console import Console
 from kmstream.cli.options import Options
 from kmstream.cli.show_runs import by_size
 from kmstream.cli.tables import print_line, print_sentence, print_table
-from kmstream.config import Config, format_duration
+from kmstream.config import Config
 from kmstream.report.wording import count, moment, number, percent, sort_names, tell_log1p
+from kmstream.units import format_duration
 
 MAX_SIZES = 5  # of the versions before that fit into a table
 

@@ -8,9 +8,10 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from kmstream.config import Config, Section, format_duration, parse_bytes
+from kmstream.config import Config, Section
 from kmstream.init_config.judge import Column
 from kmstream.report.wording import percent
+from kmstream.units import format_duration, parse_bytes
 
 _COMMENT_COLUMN, _LINE_LENGTH = 28, 120
 COMMENTS = {

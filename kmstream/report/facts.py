@@ -38,8 +38,8 @@ class RunFacts:
     provenance : mapping of str to scalar
         Where the figures come from: dataset, hash of the configuration, versions of the libraries.
     sample : mapping
-        What the sampled rows show: what `kmstream.views.tell_views` gives, and silhouette: overall and, by label,
-        segments. Empty without a sample.
+        What the sampled rows show: what `kmstream.sample_views.tell_views` gives, and silhouette: overall and, by
+        label, segments. Empty without a sample.
     history : sequence of mapping
         The runs before, by time: ``time`` (ISO 8601), ``kind``, and ``shares`` by label.
     """

@@ -50,7 +50,7 @@ DATASET = "kmstream"
 _ALERT_COLOURS = {"ok": "success", "first": "info", "warn": "warning", "held": "warning", "alert": "error"}
 
 
-class _Named:
+class Named:
     """Makes the import path the name of a metric in stored snapshots, behind what panels of evidently's UI ask for."""
 
     @classmethod
@@ -98,19 +98,19 @@ class _FromFigures:
 _Metric = TypeVar("_Metric")
 
 
-class _SingleValue(_FromFigures, SingleValueCalculation[_Metric], Generic[_Metric], ABC):  # type: ignore[misc]
+class SingleValue(_FromFigures, SingleValueCalculation[_Metric], Generic[_Metric], ABC):  # type: ignore[misc]
     """Ties a calculation to the metric in its brackets."""
 
 
-class _ByLabel(_FromFigures, ByLabelCalculation[_Metric], Generic[_Metric], ABC):  # type: ignore[misc]
+class ByLabel(_FromFigures, ByLabelCalculation[_Metric], Generic[_Metric], ABC):  # type: ignore[misc]
     """Ties a calculation to the metric in its brackets."""
 
 
-class DriftSeverity(_Named, SingleValueMetric):  # type: ignore[misc]
+class DriftSeverity(Named, SingleValueMetric):  # type: ignore[misc]
     """The verdict: 0 ok, 1 warn, 2 alert."""
 
 
-class _DriftSeverity(_SingleValue[DriftSeverity]):
+class _DriftSeverity(SingleValue[DriftSeverity]):
     NAME = "Drift severity (0 ok, 1 warn, 2 alert)"
 
     def show(self, drift: Mapping[str, Any], run: RunFacts) -> MetricResult:
@@ -130,11 +130,11 @@ class _DriftSeverity(_SingleValue[DriftSeverity]):
         return judge_gate(run)
 
 
-class DriftTotals(_Named, ByLabelMetric):  # type: ignore[misc]
+class DriftTotals(Named, ByLabelMetric):  # type: ignore[misc]
     """The measures over all rows: rows, PSI of the shares, inertia ratio, share of outliers."""
 
 
-class _DriftTotals(_ByLabel[DriftTotals]):
+class _DriftTotals(ByLabel[DriftTotals]):
     NAME = "Drift over all rows"
     MEASURES = ("share_psi", "inertia_ratio", "outlier_share")
 
@@ -149,11 +149,11 @@ class _DriftTotals(_ByLabel[DriftTotals]):
         return result
 
 
-class SegmentRows(_Named, ByLabelMetric):  # type: ignore[misc]
+class SegmentRows(Named, ByLabelMetric):  # type: ignore[misc]
     """Rows per segment."""
 
 
-class _SegmentRows(_ByLabel[SegmentRows]):
+class _SegmentRows(ByLabel[SegmentRows]):
     NAME = "Rows per segment"
 
     def show(self, drift: Mapping[str, Any], run: RunFacts) -> MetricResult:
@@ -173,11 +173,11 @@ class _SegmentRows(_ByLabel[SegmentRows]):
         return result
 
 
-class SegmentShare(_Named, ByLabelMetric):  # type: ignore[misc]
+class SegmentShare(Named, ByLabelMetric):  # type: ignore[misc]
     """The share of the rows in each segment, exact, now and in the reference."""
 
 
-class _SegmentShare(_ByLabel[SegmentShare]):
+class _SegmentShare(ByLabel[SegmentShare]):
     NAME = "Share of the rows per segment"
     MEASURES = ("share_change",)
 
@@ -189,11 +189,11 @@ class _SegmentShare(_ByLabel[SegmentShare]):
         return (result, self.result(then)) if then else result
 
 
-class SegmentShift(_Named, ByLabelMetric):  # type: ignore[misc]
+class SegmentShift(Named, ByLabelMetric):  # type: ignore[misc]
     """How far the centre of each segment moved, in radii of its reference segment, exact."""
 
 
-class _SegmentShift(_ByLabel[SegmentShift]):
+class _SegmentShift(ByLabel[SegmentShift]):
     NAME = "Shift of the centre per segment, in radii"
     MEASURES = ("centroid_shift",)
 
@@ -204,11 +204,11 @@ class _SegmentShift(_ByLabel[SegmentShift]):
         return result
 
 
-class FeaturePSI(_Named, ByLabelMetric):  # type: ignore[misc]
+class FeaturePSI(Named, ByLabelMetric):  # type: ignore[misc]
     """PSI of each feature over every row, on frozen bins: comparable from run to run."""
 
 
-class _FeaturePSI(_ByLabel[FeaturePSI]):
+class _FeaturePSI(ByLabel[FeaturePSI]):
     NAME = "PSI per feature, on frozen bins"
     MEASURES = ("feature_psi",)
 
@@ -229,11 +229,11 @@ class _FeaturePSI(_ByLabel[FeaturePSI]):
         return result
 
 
-class Migration(_Named, SingleValueMetric):  # type: ignore[misc]
+class Migration(Named, SingleValueMetric):  # type: ignore[misc]
     """Adjusted Rand index between the old and the new segments, over every row."""
 
 
-class _Migration(_SingleValue[Migration]):
+class _Migration(SingleValue[Migration]):
     NAME = "Agreement of old and new segments (ARI)"
 
     def show(self, drift: Mapping[str, Any], run: RunFacts) -> MetricResult:
@@ -245,11 +245,11 @@ class _Migration(_SingleValue[Migration]):
         return result
 
 
-class EntityMoves(_Named, SingleValueMetric):  # type: ignore[misc]
+class EntityMoves(Named, SingleValueMetric):  # type: ignore[misc]
     """How often an entity was in another segment than the time before, as a share of those that were seen again."""
 
 
-class _EntityMoves(_SingleValue[EntityMoves]):
+class _EntityMoves(SingleValue[EntityMoves]):
     NAME = "Share of entities that changed their segment"
 
     def show(self, drift: Mapping[str, Any], run: RunFacts) -> MetricResult:
@@ -260,11 +260,11 @@ class _EntityMoves(_SingleValue[EntityMoves]):
         return result
 
 
-class FitHistory(_Named, ByLabelMetric):  # type: ignore[misc]
+class FitHistory(Named, ByLabelMetric):  # type: ignore[misc]
     """Inertia per row after each pass of the fit."""
 
 
-class _FitHistory(_ByLabel[FitHistory]):
+class _FitHistory(ByLabel[FitHistory]):
     NAME = "Inertia per row, pass by pass"
 
     def show(self, drift: Mapping[str, Any], run: RunFacts) -> MetricResult:

@@ -12,7 +12,7 @@ from evidently.legacy.renderers.html_widgets import CounterData, WidgetSize, cou
 
 from kmstream.report.distribution_plots import draw_boxes, draw_categories, draw_histogram
 from kmstream.report.facts import RunFacts
-from kmstream.report.metrics import _ByLabel, _Named, _SingleValue, numbers
+from kmstream.report.metrics import ByLabel, Named, SingleValue, numbers
 from kmstream.report.segment_plots import (
     colours_of,
     draw_history,
@@ -41,11 +41,11 @@ def choose_metrics(drift: Mapping[str, Any], run: RunFacts) -> list[Metric]:
     return chosen
 
 
-class LifeCycle(_Named, ByLabelMetric):  # type: ignore[misc]
+class LifeCycle(Named, ByLabelMetric):  # type: ignore[misc]
     """How many segments were kept, split or merged, and how many emerged or retired."""
 
 
-class _LifeCycle(_ByLabel[LifeCycle]):
+class _LifeCycle(ByLabel[LifeCycle]):
     NAME = "Segments by what became of them"
 
     def show(self, drift: Mapping[str, Any], run: RunFacts) -> MetricResult:
@@ -55,11 +55,11 @@ class _LifeCycle(_ByLabel[LifeCycle]):
         return result
 
 
-class SegmentOverlap(_Named, ByLabelMetric):  # type: ignore[misc]
+class SegmentOverlap(Named, ByLabelMetric):  # type: ignore[misc]
     """The share of the rows of each old segment that stayed with its name, over every row."""
 
 
-class _SegmentOverlap(_ByLabel[SegmentOverlap]):
+class _SegmentOverlap(ByLabel[SegmentOverlap]):
     NAME = "Share of the old rows that stayed with their segment's name"
 
     def show(self, drift: Mapping[str, Any], run: RunFacts) -> MetricResult:
@@ -67,11 +67,11 @@ class _SegmentOverlap(_ByLabel[SegmentOverlap]):
         return self.result(numbers({str(s.get("cluster_label")): s.get("overlap") for s in segments}))
 
 
-class ShareHistory(_Named, SingleValueMetric):  # type: ignore[misc]
+class ShareHistory(Named, SingleValueMetric):  # type: ignore[misc]
     """How many runs the plot of the shares over time shows."""
 
 
-class _ShareHistory(_SingleValue[ShareHistory]):
+class _ShareHistory(SingleValue[ShareHistory]):
     NAME = "Runs in the history of the shares"
 
     def show(self, drift: Mapping[str, Any], run: RunFacts) -> MetricResult:
@@ -83,11 +83,11 @@ class _ShareHistory(_SingleValue[ShareHistory]):
         return result
 
 
-class SegmentMap(_Named, SingleValueMetric):  # type: ignore[misc]
+class SegmentMap(Named, SingleValueMetric):  # type: ignore[misc]
     """The share of the variance of the sampled rows that the map of the segments shows."""
 
 
-class _SegmentMap(_SingleValue[SegmentMap]):
+class _SegmentMap(SingleValue[SegmentMap]):
     NAME = "Share of the variance on the map"
 
     def show(self, drift: Mapping[str, Any], run: RunFacts) -> MetricResult:
@@ -97,11 +97,11 @@ class _SegmentMap(_SingleValue[SegmentMap]):
         return result
 
 
-class SegmentSilhouette(_Named, ByLabelMetric):  # type: ignore[misc]
+class SegmentSilhouette(Named, ByLabelMetric):  # type: ignore[misc]
     """The mean silhouette of the sampled rows of each segment."""
 
 
-class _SegmentSilhouette(_ByLabel[SegmentSilhouette]):
+class _SegmentSilhouette(ByLabel[SegmentSilhouette]):
     NAME = "Silhouette per segment, on sampled rows"
 
     def show(self, drift: Mapping[str, Any], run: RunFacts) -> MetricResult:
@@ -112,11 +112,11 @@ class _SegmentSilhouette(_ByLabel[SegmentSilhouette]):
         return result
 
 
-class FeatureDistributions(_Named, SingleValueMetric):  # type: ignore[misc]
+class FeatureDistributions(Named, SingleValueMetric):  # type: ignore[misc]
     """How many sampled rows the distributions by segment are of."""
 
 
-class _FeatureDistributions(_SingleValue[FeatureDistributions]):
+class _FeatureDistributions(SingleValue[FeatureDistributions]):
     NAME = "Sampled rows in the distributions by segment"
 
     def show(self, drift: Mapping[str, Any], run: RunFacts) -> MetricResult:

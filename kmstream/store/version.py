@@ -15,7 +15,7 @@ from kmstream.clustering import ClusterModel
 from kmstream.config import FeaturesConfig
 from kmstream.errors import ChecksumMismatchError
 from kmstream.features import Scaling, encoded_names
-from kmstream.guard import Check
+from kmstream.gate import Check
 from kmstream.summary import ClusterSummary
 
 SCHEMA_VERSION = 1

@@ -21,7 +21,8 @@ from kmstream.config import Config, parse_config
 from kmstream.dataset import open_dataset
 from kmstream.engine import Silent
 from kmstream.matrices import Matrices
-from kmstream.pipeline import find_outlier_distances, refresh
+from kmstream.pipeline import refresh
+from kmstream.predecessor import find_outlier_distances
 from kmstream.reporting import load_references, measure_drift, observe_assigned
 from kmstream.run import make_run
 from kmstream.store import Store

@@ -12,6 +12,7 @@ from kmstream.clustering import ClusterModel
 from kmstream.distributions import tell_distributions
 from kmstream.features import encode, encoded_names, to_scaled_units
 from kmstream.projection import tell_map
+from kmstream.summary import thin_positions
 
 FloatArray = NDArray[np.float64]
 
@@ -48,7 +49,7 @@ def tell_views(
         sample_rows (those looked at); n_segments (those with rows); map, see `tell_map`, or None where rows don't
         differ; distributions, see `tell_distributions`.
     """
-    sample = sample.take(np.arange(0, sample.num_rows, max(1, -(-sample.num_rows // MAX_ROWS))))
+    sample = sample.take(thin_positions(sample.num_rows, MAX_ROWS))
     there = sorted((s for s in segments if s.get("rows")), key=lambda s: -s["rows"])
     labels = [str(s["cluster_label"]) for s in there]
     names = encoded_names(model.features, model.scaling)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from builders import make_config
 
-from kmstream.guard import Measured, check_refit
+from kmstream.gate import Measured, check_refit
 
 LABELS = ("a", "b")
 MAX_INERTIA_RATIO = make_config().gate.max_inertia_ratio
