@@ -1,26 +1,27 @@
 """The last pass: each row gets its segment and is written beside its record; the same pass counts what drift needs."""
 
 import operator
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
-from functools import partial
-from pathlib import Path
-from typing import Self
+from functools import partial, reduce
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from kmstream.assignments import Entry, merge_entries
+from kmstream.assignments import Entry
 from kmstream.clustering import ClusterModel, Nearest, add_rows, add_squares, assign_rows, find_nearest
-from kmstream.dataset import SPAN_ROWS, Span, read_batches
+from kmstream.dataset import SPAN_ROWS, Partition, Span, read_batches
+from kmstream.engine import Group, check_wanted, find_group_size, group_items, uses_cluster
 from kmstream.features import Rows, clip
 from kmstream.matrices import Matrices
-from kmstream.outputs import CLUSTER_SCHEMA, Output, OutputPlan, make_cluster_columns, open_output
+from kmstream.outputs import CLUSTER_SCHEMA, OutputPlan, make_cluster_columns, open_output
 from kmstream.plan import max_appended_rows
 from kmstream.relabel import describe_labels
 from kmstream.run import Run
+from kmstream.storage import Place
 from kmstream.summary import ClusterSummary, Counts, DeviationSums
 from kmstream.truth import TruthCounts
 from kmstream.value_counts import ValueCounts
@@ -78,7 +79,7 @@ class Assigned:
             self.fit_sse + other.fit_sse,
             self.current_sse + other.current_sse,
             self.truth.merge(other.truth),
-            merge_entries(self.entries, other.entries),
+            self.entries | other.entries,
         )
 
     @property
@@ -97,6 +98,8 @@ class AssignJob:
         The rows to assign, in the space of the model.
     outlier_distances : ndarray of shape (n_clusters,)
         The reference's 99 % distance per cluster; inf where there is none.
+    group_size : int
+        Partitions whose sums are added up before they join the others.
     current : ClusterModel, optional
         The model that rows migrate from.
     reach : ndarray of shape (n_current,), optional
@@ -109,6 +112,7 @@ class AssignJob:
     matrices: Matrices
     output: OutputPlan
     outlier_distances: NDArray[np.float64]
+    group_size: int
     current: ClusterModel | None = None
     reach: NDArray[np.float64] | None = None
     truth: str | None = None
@@ -119,7 +123,7 @@ class AssignJob:
         run: Run,
         matrices: Matrices,
         model: ClusterModel,
-        folder: Path,
+        folder: Place,
         version: str,
         outlier_distances: NDArray[np.float64],
         current: ClusterModel | None = None,
@@ -129,8 +133,10 @@ class AssignJob:
         """Make the job of a run: every row of its dataset under this model, written below a folder."""
         columns = None if run.config.output.columns == "all" else run.config.output.columns
         metadata = {"kmstream.version": version, "kmstream.name": run.config.name, **describe_labels(model.labels)}
-        output = OutputPlan(run.dataset, folder, run.chunk_rows, columns, max_appended_rows(run.config), metadata)
-        return cls(model, matrices, output, outlier_distances, current, reach, truth)
+        output = OutputPlan(run.source, folder, run.chunk_rows, columns, max_appended_rows(run.config), metadata)
+        matrices = replace(matrices, dataset=run.source)
+        group_size = find_group_size(len(run.dataset.partitions))
+        return cls(model, matrices, output, outlier_distances, group_size, current, reach, truth)
 
     def nothing(self) -> Assigned:
         """Give the result for no rows."""
@@ -161,90 +167,97 @@ class _Piece:
         return self.span.rows
 
 
-@dataclass(frozen=True)
-class _AssignedPiece:
-    """What comes of a span; its cluster columns only where they have not been written yet."""
-
-    span: Span
-    assigned: Assigned
-    columns: pa.Table | None
-
-
 def assign_dataset(
     run: Run, job: AssignJob, start: Assigned | None = None, then: Callable[[Assigned], None] | None = None
 ) -> Assigned:
     """Assign every row of the run's dataset and write it out, one file per partition.
 
-    A partition of one span is written by the worker that assigns it. The spans of a larger one are assigned by all
-    workers, and written here, in order.
+    Spans are added up within their partition, partitions within their group, groups one after the other. On a cluster
+    one worker assigns and writes the partitions of a group, and only sums travel. Here a partition of one span is
+    written by the thread that assigns it; the spans of a larger one are assigned by all threads, and written by this
+    one, in order.
 
     Parameters
     ----------
     run : Run
     job : AssignJob
     start : Assigned, optional
-        Of the first partitions, which are done already.
+        Of the first groups of partitions, which are done already.
     then : callable, optional
-        Given what has come so far each time another partition is done.
+        Given what has come so far each time another group is done.
     """
-    start = job.nothing() if start is None else start
+    total = job.nothing() if start is None else start
+    groups = group_items(run.dataset.partitions, job.group_size)
+    groups = [group for group in groups if group.pieces[0].path not in total.entries]
+    if uses_cluster(run.engine):
+        results = run.map("assign", partial(_assign_group, job), groups)
+    else:
+        results = _assign_here(run, job, groups)
+    with closing(results):
+        for assigned in results:
+            total = total.merge(assigned)
+            if then is not None:
+                then(total)
+    return total
+
+
+def _assign_group(job: AssignJob, group: Group[Partition]) -> Assigned:
+    return reduce(Assigned.merge, (_assign_partition(job, partition) for partition in group.pieces))
+
+
+def _assign_here(run: Run, job: AssignJob, groups: Sequence[Group[Partition]]) -> Generator[Assigned]:
     pieces = [
         _Piece(span, alone=partition.rows <= SPAN_ROWS)
-        for partition in run.dataset.partitions
-        if partition.path not in start.entries
-        for span in partition.spans or [Span(partition, 0, 0)]
+        for group in groups
+        for partition in group.pieces
+        for span in _cut(partition)
     ]
-    with _joining(job, then or (lambda _: None)) as join:
-        return run.fold("assign", partial(_assign_piece, job), pieces, start, join)
+    with closing(run.map("assign", partial(_assign_piece, job), pieces)) as results:
+        for group in groups:
+            done = (
+                next(results) if partition.rows <= SPAN_ROWS else _write_partition(job, partition, results)
+                for partition in group.pieces
+            )
+            yield reduce(Assigned.merge, done)
+        next(results, None)  # the pass comes to its end
 
 
-@contextmanager
-def _joining(
-    job: AssignJob, then: Callable[[Assigned], None]
-) -> Iterator[Callable[[Assigned, _AssignedPiece], Assigned]]:
-    with ExitStack() as open_file:
-        output: Output | None = None
-
-        def join(total: Assigned, piece: _AssignedPiece) -> Assigned:
-            nonlocal output
-            if piece.columns is None:
-                total = total.merge(piece.assigned)
-                then(total)
-                return total
-            span = piece.span
-            if span.first_row == 0:
-                output = open_file.enter_context(open_output(job.output, span.partition))
-            if output is None:
-                msg = f"span {span.first_row} of {span.partition.path} came before the first"
-                raise RuntimeError(msg)
-            output.write(span, piece.columns)
-            total = total.merge(_with_entry(job, piece.assigned, span, output.rewritten))
-            if span.first_row + span.rows == span.partition.rows:
-                open_file.close()
-                then(total)
-            return total
-
-        yield join
+def _assign_piece(job: AssignJob, piece: _Piece) -> Any:  # noqa: ANN401 - what one thread hands to another
+    return _assign_partition(job, piece.span.partition) if piece.alone else _assign_span(job, piece.span)
 
 
-def _assign_piece(job: AssignJob, piece: _Piece) -> _AssignedPiece:
-    span = piece.span
-    if not piece.alone:
-        return _AssignedPiece(span, *_assign_span(job, span))
-    with open_output(job.output, span.partition) as output:  # first, so that the disk gets its bytes meanwhile
-        assigned, columns = _assign_span(job, span)
-        output.write(span, columns)
-    return _AssignedPiece(span, _with_entry(job, assigned, span, output.rewritten), None)
+def _assign_partition(job: AssignJob, partition: Partition) -> Assigned:
+    return _write_partition(job, partition, (_assign_span(job, span) for span in _cut(partition)))
 
 
-def _with_entry(job: AssignJob, assigned: Assigned, span: Span, rewritten: str) -> Assigned:
-    partition, values = span.partition, assigned.values
-    rows = dict(zip(job.model.labels, assigned.counts.tolist(), strict=True))
+def _write_partition(job: AssignJob, partition: Partition, found: Iterator[tuple[Assigned, pa.Table]]) -> Assigned:
+    """Write the output of a partition from what comes of its spans, in their order; take no more than that.
+
+    On a cluster another worker may write the same file at the same time, for this run or for one that has lost this
+    worker: it writes the same bytes to a temporary file of its own, and the last rename wins.
+    """
+    parts = []
+    check_wanted()
+    with open_output(job.output, partition) as output:  # first, so that the disk gets its bytes meanwhile
+        for span in _cut(partition):
+            assigned, columns = next(found)
+            output.write(span, columns)
+            parts.append(assigned)
+            check_wanted()
+    return _with_entry(job, reduce(Assigned.merge, parts), partition, output.rewritten)
+
+
+def _cut(partition: Partition) -> list[Span]:
+    return partition.spans or [Span(partition, 0, 0)]
+
+
+def _with_entry(job: AssignJob, assigned: Assigned, partition: Partition, rewritten: str) -> Assigned:
+    values = assigned.values
     entry = Entry(
         fingerprint=partition.fingerprint,
-        rows=span.rows,
+        rows=partition.rows,
         output=partition.path,
-        rows_per_cluster=rows,
+        rows_per_cluster=dict(zip(job.model.labels, assigned.counts.tolist(), strict=True)),
         skipped=dict(values.skipped),
         unseen=dict(values.unseen),
         rewritten=rewritten,
@@ -335,7 +348,7 @@ def count_migration(run: Run, before: ClusterModel, after: ClusterModel) -> Coun
         Matrices(
             model.features.model_copy(update={"on_missing": "skip"}),
             model.scaling,
-            run.dataset,
+            run.source,
             run.chunk_rows,
             run.weighting,
         )

@@ -140,14 +140,6 @@ class OutputConfig(Section):
             raise ValueError(msg)
         return columns
 
-    @field_validator("path")
-    @classmethod
-    def _refuse_object_stores(cls, path: str) -> str:
-        if "://" in path.removeprefix("file://"):
-            msg = f"{path!r} should be a local folder; object stores are not supported yet for output"
-            raise ValueError(msg)
-        return path
-
 
 class Threshold(Section):
     """Two limits of one drift measure."""

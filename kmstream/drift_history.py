@@ -3,11 +3,11 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from kmstream.assignments import is_version
 from kmstream.config import Config
+from kmstream.storage import Place, is_local, list_files, read_text
 from kmstream.store import Store
 
 DRIFT = "drift.json"
@@ -82,14 +82,21 @@ def read_drift_history(config: Config, kind: str | None = None, last: int | None
     return DriftHistory(tuple(segments), tuple(runs), tuple(skipped))
 
 
-def _list_folders(store: Store, kind: str | None) -> list[Path]:
+def _list_folders(store: Store, kind: str | None) -> list[Place]:
     versions = [store.path(version) for version in store.versions()] if kind != "score" else []
-    reports = (path for path in (store.output / "reports").glob("[!.]*") if path.is_dir()) if kind != "refresh" else ()
-    return [*versions, *sorted(reports)]
+    return [*versions, *(_list_scores(store.output / "reports") if kind != "refresh" else ())]
 
 
-def _read_run(path: Path, called: Mapping[str, str]) -> dict[str, Any]:
-    drift = json.loads(path.read_text(encoding="utf-8"))
+def _list_scores(reports: Place) -> list[Place]:
+    """List the folders of scores; on an object store, where there are none, those with a drift.json."""
+    if is_local(reports):
+        return sorted(path for path in reports.glob("[!.]*") if path.is_dir())
+    names = (path.partition("/")[0] for path in list_files(reports) if path.endswith(f"/{DRIFT}"))
+    return [reports / name for name in sorted(names) if not name.startswith(".")]
+
+
+def _read_run(path: Place, called: Mapping[str, str]) -> dict[str, Any]:
+    drift = json.loads(read_text(path))
     try:
         segments = sorted((str(one["cluster_label"]), one["share"]) for one in drift["segments"])
         psi = {one["feature"]: one["psi"] for one in drift["features"] if one["psi"] is not None}

@@ -14,6 +14,9 @@ The number is the exit code of the command line::
     │   ├── TooFewRowsError                         3   fewer (distinct) rows than n_clusters
     │   └── ChecksumMismatchError                   3   a model file is not what was published
     ├── OutputError (OSError)                       1   the output can't be written: full, read-only, denied
+    ├── ClusterError (RuntimeError)                 1   a Dask cluster can't do the work: lost, out of memory
+    ├── StorageError (OSError)                      1   an object store fails, or does not answer
+    │   └── StorageRefusedError                     1   it wants other credentials, or has no such bucket
     └── LockHeldError (RuntimeError)                6   another run holds the lock of this segmentation
 
 A message says what was observed against what was expected. The room that knows where and what to do
@@ -78,6 +81,18 @@ class ChecksumMismatchError(DataError):
 
 class OutputError(KmstreamError, OSError):
     """The output tree can't be written."""
+
+
+class StorageError(KmstreamError, OSError):
+    """An object store fails, or does not answer; it may later."""
+
+
+class StorageRefusedError(StorageError):
+    """An object store wants other credentials or permissions, or has no such bucket."""
+
+
+class ClusterError(KmstreamError, RuntimeError):
+    """The Dask cluster can't be reached, lost its workers, or has other versions."""
 
 
 class LockHeldError(KmstreamError, RuntimeError):

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any
 from urllib.parse import quote
 
-from kmstream.errors import KmstreamError, OutputError
+from kmstream.errors import ClusterError, KmstreamError, OutputError, StorageError, StorageRefusedError
 from kmstream.report.wording import NOTHING, as_markdown, count, number, percent, points
 from kmstream.results import RefreshResult, ScoreResult
 
@@ -237,6 +237,8 @@ def is_transient(error: object) -> bool:
     >>> is_transient(OSError(errno.ESTALE, "Stale file handle")), is_transient(OSError(errno.ENOSPC, "No space left"))
     (True, False)
     """
+    if isinstance(error, ClusterError | StorageError):
+        return not isinstance(error, StorageRefusedError)
     if isinstance(error, OutputError):  # says where it happened; what happened is its cause
         error = error.__cause__
     if isinstance(error, KmstreamError):  # some are an OSError too, such as DatasetNotFoundError

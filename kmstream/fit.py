@@ -1,4 +1,9 @@
-"""From a sample to centroids of record: the start, the mini-batch stream, the exact passes."""
+"""From a sample to centroids of record: the start, the mini-batch stream, the exact passes.
+
+The exact passes run on all workers. The mini-batch stream runs in one place, also with a cluster: a step takes 2 ms
+there, a round of steps on two workers 20 ms, most of it messages; and the stream ends after a look or two of 64
+steps. What a round gives would also depend on the number of workers. `tests/benchmarks/minibatch_cluster.py` measures.
+"""
 
 import time
 from collections.abc import Generator
@@ -182,7 +187,8 @@ def _exact_pass(
 ) -> tuple[FloatArray, Counts, FitPass]:
     started, spans = time.perf_counter(), run.dataset.spans
     nothing = ClusterSums.empty(*centroids.shape)
-    total = run.fold("exact pass", partial(_sum_span, matrices, centroids), spans, nothing, ClusterSums.merge)
+    function = partial(_sum_span, replace(matrices, dataset=run.source), centroids)
+    total = run.fold("exact pass", function, spans, nothing, ClusterSums.merge)
     weight = float(total.counts.sum())
     if (weight < len(centroids) and run.weighting is None) or not weight:
         msg = f"{weight:g} usable rows; expected at least n_clusters={len(centroids)}"

@@ -1,14 +1,14 @@
 """Rows that went from one segment to another between two versions, from what the versions left behind."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from kmstream.assignments import read_manifest
+from kmstream.dataset import open_parquet
+from kmstream.storage import Place, list_files
 from kmstream.store import ModelVersion, Store
 
 _BLOCK_ROWS = 1 << 20
@@ -36,11 +36,12 @@ def count_common_rows(store: Store, one: ModelVersion, other: ModelVersion) -> d
     """
     folders = [store.assignments(version.version) for version in (one, other)]
     mine, theirs = (read_manifest(folder) for folder in folders)
+    there = [list_files(folder) for folder in folders]
     common = [
         path
         for path, entry in mine.items()
         if path in theirs and theirs[path].fingerprint == entry.fingerprint
-        if all((folder / path).is_file() for folder in folders)
+        if all(path in files for files in there)
     ]
     if not common:
         return None
@@ -55,10 +56,10 @@ def count_common_rows(store: Store, one: ModelVersion, other: ModelVersion) -> d
     return names | {"rows": cells.reshape(shape).tolist()}
 
 
-def _read_ids(path: Path) -> Iterator[NDArray[np.int64]]:
+def _read_ids(path: Place) -> Iterator[NDArray[np.int64]]:
     """Read cluster_id in blocks of the same size whatever the row groups; -1 where a row has none."""
     waiting, n_rows = [np.empty(0, np.int64)], 0
-    with pq.ParquetFile(path, pre_buffer=False) as file:
+    with open_parquet(path) as file:
         for batch in file.iter_batches(_BLOCK_ROWS, columns=["cluster_id"]):
             waiting.append(batch.column(0).fill_null(-1).to_numpy().astype(np.int64))
             n_rows += len(waiting[-1])

@@ -3,8 +3,13 @@
 The cluster columns are appended to a byte-for-byte copy of the file (`append`). Where that can't be, all columns are
 written again, and the manifest says why. A file is written under a temporary name beside its place, flushed to the disk
 and renamed, so what has the right name is whole, also after a power cut.
+
+On an object store a file appears whole when its upload ends. Where dataset and output lie on one store, only the
+cluster columns travel: the store itself copies the old bytes.
 """
 
+import tempfile
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -13,11 +18,22 @@ from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.fs
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from kmstream.append import ARROW_SCHEMA, FOREIGN_SCHEMAS, ColumnAppender, append_columns, read_footer
-from kmstream.assignments import explain_write_errors, sync_file
+from kmstream.append import (
+    ARROW_SCHEMA,
+    FOREIGN_SCHEMAS,
+    ColumnAppender,
+    Footer,
+    append_columns,
+    copy_bytes,
+    read_footer,
+    read_footer_of,
+    write_bytes,
+    write_tail,
+)
 from kmstream.clustering import Nearest
 from kmstream.dataset import (
     CLUSTER_COLUMNS,
@@ -26,10 +42,20 @@ from kmstream.dataset import (
     Partition,
     Span,
     check_unchanged,
-    open_parquet,
+    open_partition,
     read_batches,
 )
 from kmstream.errors import CorruptFileError
+from kmstream.storage import (
+    Place,
+    append_to_copy,
+    explain_storage_errors,
+    explain_write_errors,
+    is_local,
+    read_blocks,
+    sync_file,
+    upload,
+)
 
 CLUSTER_SCHEMA = pa.schema(
     [
@@ -48,9 +74,12 @@ class Output(Protocol):
     ----------
     rewritten : str
         Why the old columns are written again; empty where they are copied.
+    n_missing : int
+        Bytes of the input that belong before what is being written.
     """
 
     rewritten: str
+    n_missing: int
 
     def write(self, span: Span, columns: pa.Table) -> None:
         """Write the next span's rows with their cluster columns."""
@@ -71,7 +100,7 @@ class OutputPlan:
     """
 
     dataset: Dataset
-    folder: Path
+    folder: Place
     chunk_rows: int
     columns: Sequence[str] | None
     max_group_rows: int
@@ -106,62 +135,107 @@ def open_output(plan: OutputPlan, partition: Partition) -> Iterator[Output]:
 
     Raises
     ------
-    OutputError
+    OutputError, StorageError
         If the file can't be written; nothing is left of it then.
     CorruptFileError
         If the input is no longer the file that it was.
     """
-    path = plan.folder / partition.path
-    temporary = path.with_name(f".{path.name}.tmp")
-    with explain_write_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    target = plan.folder / partition.path
     try:
-        with ExitStack() as stack:
-            output = _begin(plan, partition, temporary, path, stack)
+        with _temporary_file(target) as temporary, ExitStack() as stack:
+            output = _begin(plan, partition, temporary, stack)
             check_unchanged(plan.dataset, partition)
             yield output
-            with explain_write_errors(path):
+            with explain_write_errors(target):
                 stack.close()
-                sync_file(temporary)
             check_unchanged(plan.dataset, partition)
-            with explain_write_errors(path):
-                temporary.replace(path)
+            _finish(plan, partition, output, temporary, target)
     except (CorruptFileError, FileNotFoundError) as error:
         check_unchanged(plan.dataset, partition)
         if not getattr(error, "__notes__", ()):
             error.add_note(f"in {partition.uri}")
             error.add_note("Write the file again, or move it out of dataset.path; nothing was published.")
         raise
+
+
+@contextmanager
+def _temporary_file(target: Place) -> Iterator[Path]:
+    """Give a name on this machine's disks that no other try has: of two workers one may only be thought to be dead."""
+    if is_local(target):
+        with explain_write_errors(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+        folder, name = target.parent, f".{target.name}.{uuid.uuid4().hex}.tmp"
+    else:
+        folder, name = Path(tempfile.gettempdir()), f"kmstream-{uuid.uuid4().hex}.parquet"
+    temporary = folder / name
+    try:
+        yield temporary
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _begin(plan: OutputPlan, partition: Partition, temporary: Path, path: Path, stack: ExitStack) -> Output:
+def _begin(plan: OutputPlan, partition: Partition, temporary: Path, stack: ExitStack) -> Output:
     why = "output.columns names the columns to carry" if plan.columns is not None else ""
-    if not plan.dataset.is_local:
-        why = "it is not on this machine's disks"
     if partition.rows > SPAN_ROWS and partition.longest_group > plan.max_group_rows:
         why = f"a row group has {partition.longest_group} rows; engine.memory_limit has room for {plan.max_group_rows}"
+    target = plan.folder / partition.path
     if not why:
-        footer = read_footer(Path(partition.uri))
+        footer = _read_footer(plan.dataset, partition)
         why = footer.why_not_appendable(CLUSTER_COLUMNS) or ""
         if not why:
-            with explain_write_errors(path):
-                return _Copy(
-                    path, stack.enter_context(append_columns(footer, temporary, CLUSTER_SCHEMA, plan.metadata))
-                )
-    source = stack.enter_context(open_parquet(plan.dataset.filesystem, partition.uri))
+            both = plan.dataset.is_local and is_local(plan.folder)
+            with explain_write_errors(target):
+                appended = (append_columns if both else write_tail)(footer, temporary, CLUSTER_SCHEMA, plan.metadata)
+                return _Copy(target, stack.enter_context(appended), 0 if both else footer.start)
+    source = stack.enter_context(open_partition(plan.dataset, partition, whole=True))
     schema = _rewritten_schema(source, plan.columns, plan.metadata)
-    with explain_write_errors(path):
+    with explain_write_errors(target):
         writer = stack.enter_context(pq.ParquetWriter(temporary, schema, **_codecs(source, schema)))
-    return _Rewrite(path, writer, schema, plan, why)
+    return _Rewrite(target, writer, schema, plan, why)
+
+
+def _read_footer(dataset: Dataset, partition: Partition) -> Footer:
+    if isinstance(dataset.filesystem, pyarrow.fs.FileSystem):
+        return read_footer(Path(partition.uri))
+    return read_footer_of(dataset.filesystem, partition.uri, partition.bytes)
+
+
+def _finish(plan: OutputPlan, partition: Partition, output: Output, temporary: Path, target: Place) -> None:
+    """Put the file to its place. Where only what comes after the old bytes was written, put both together."""
+    if not output.n_missing:
+        with explain_write_errors(target):
+            if is_local(target):
+                sync_file(temporary)
+            upload(temporary, target, is_new=True)
+        return
+    dataset = plan.dataset
+    stored = None if isinstance(dataset.filesystem, pyarrow.fs.FileSystem) else dataset.filesystem
+    if stored and append_to_copy(stored, partition.uri, output.n_missing, temporary, target):
+        check_unchanged(dataset, partition)
+        return
+    with _temporary_file(target) as whole:
+        with explain_write_errors(target), whole.open("wb", buffering=0) as file:
+            if stored:
+                with explain_storage_errors(partition.path):
+                    for block in read_blocks(stored, partition.uri, output.n_missing):
+                        write_bytes(file.fileno(), block)
+            else:
+                with Path(partition.uri).open("rb") as source:
+                    copy_bytes(source.fileno(), file.fileno(), output.n_missing)
+            with temporary.open("rb") as tail:
+                copy_bytes(tail.fileno(), file.fileno(), temporary.stat().st_size)
+        check_unchanged(dataset, partition)
+        with explain_write_errors(target):
+            if is_local(target):
+                sync_file(whole)
+            upload(whole, target, is_new=True)
 
 
 class _Copy:
     rewritten = ""
 
-    def __init__(self, path: Path, appender: ColumnAppender) -> None:
-        self._path, self._appender = path, appender
+    def __init__(self, path: Place, appender: ColumnAppender, n_missing: int) -> None:
+        self._path, self._appender, self.n_missing = path, appender, n_missing
 
     def write(self, span: Span, columns: pa.Table) -> None:
         with explain_write_errors(self._path):
@@ -169,7 +243,9 @@ class _Copy:
 
 
 class _Rewrite:
-    def __init__(self, path: Path, writer: pq.ParquetWriter, schema: pa.Schema, plan: OutputPlan, why: str) -> None:
+    n_missing = 0
+
+    def __init__(self, path: Place, writer: pq.ParquetWriter, schema: pa.Schema, plan: OutputPlan, why: str) -> None:
         self._path, self._writer, self._schema, self._plan, self.rewritten = path, writer, schema, plan, why
 
     def write(self, span: Span, columns: pa.Table) -> None:

@@ -10,7 +10,6 @@ What a run takes over from the version before it is in `predecessor`; what peopl
 roll back) and names in `versions` and `names`. The command line, the flows and the demo only call these.
 """
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -25,7 +24,6 @@ from kmstream.assignments import (
     is_version,
     read_manifest,
     refuse_overlap,
-    replace_file,
     unfinished_folder,
 )
 from kmstream.choose import (
@@ -64,6 +62,7 @@ from kmstream.retraining import may_retrain
 from kmstream.run import make_run
 from kmstream.scan import make_scaling, refuse_no_rows, scan_dataset
 from kmstream.scoring import commit_score, finish_score, finish_scores, report_nothing_new
+from kmstream.storage import is_local, remove_tree, replace_file
 from kmstream.store import Store
 from kmstream.truth import check_truth
 from kmstream.who_moved import Assignments, find_earlier, follow_entities
@@ -238,7 +237,7 @@ def _refresh(
     references = load_references(store, kept) if kept else None
     version = store.next_version()
     folder = store.unfinished_assignments(version)
-    with open_matrices(run, scaling, store.models / ".scratch") as matrices:
+    with open_matrices(run, scaling, store.scratch) as matrices:
         with watch.stage("fit"):
             fit = fit_centroids(run, matrices, scan, known)
         match = name_segments(run, store, current, before, known, scaling, fit)
@@ -250,7 +249,7 @@ def _refresh(
             with watch.stage("assign"):
                 assigned, n_resumed = assign_resumably(run, job)
             mine = Assignments(folder, model.labels, assigned.entries)
-            moves = follow_entities(config, watch, mine, find_earlier(store, current, mine))
+            moves = follow_entities(config, watch, mine, find_earlier(store, current, mine), store.scratch)
             refit = Refit(
                 run, store, watch, now, tuple(only), version, current, before, references, model, match, fit, truth
             )
@@ -317,13 +316,14 @@ def score(
         window = replace(dataset, partitions=find_pending(dataset, read_since(store, since) if since else entries))
         if not window.partitions:
             if not only and since is None:
-                shutil.rmtree(staging, ignore_errors=True)  # of a score that was cut off; what was new then is gone
+                remove_tree(staging)  # of a score that was cut off; what was new then is gone
             result = report_nothing_new(
                 config, store, current.version, watch, now, n_removed=len(removed), empty=dataset.empty
             )
             result = replace(result, renamed=n_renamed)
             if removed:
-                staging.mkdir(parents=True, exist_ok=True)
+                if is_local(staging):
+                    staging.mkdir(parents=True, exist_ok=True)
                 commit_score(config, store, staging, now, result, entries, {}, removed)
             return finished or result
         run = make_run(config, window, progress)
@@ -337,7 +337,8 @@ def score(
                 assigned, n_resumed = assign_resumably(run, job)
             unchanged = entries.keys() - assigned.entries.keys()
             mine = Assignments(staging, model.labels, assigned.entries)
-            moves = follow_entities(config, watch, mine, Assignments(folder, model.labels, listed), unchanged)
+            earlier = Assignments(folder, model.labels, listed)
+            moves = follow_entities(config, watch, mine, earlier, store.scratch, unchanged)
             result = finish_score(
                 run, store, watch, now, references, model, assigned, moves, n_removed=len(removed), n_resumed=n_resumed
             )

@@ -148,7 +148,7 @@ def max_appended_rows(config: Config) -> int:
 
 def _appended_bytes(config: Config, dataset: Dataset) -> int:
     """Memory of cluster columns that wait for the end of a row group; those within one span wait in its worker."""
-    if config.output.columns != "all" or not dataset.is_local:  # all are written again
+    if config.output.columns != "all":  # all are written again
         return 0
     longest = (p.longest_group for p in dataset.partitions if p.rows > SPAN_ROWS)
     return _CLUSTER_COLUMNS_BYTES * max(
@@ -158,7 +158,7 @@ def _appended_bytes(config: Config, dataset: Dataset) -> int:
 
 def _carried(config: Config, dataset: Dataset) -> float:
     """Bytes per row of what is read to be written again: nothing, where the cluster columns are appended to a copy."""
-    copied = config.output.columns == "all" and dataset.is_local
+    copied = config.output.columns == "all"
     limit = max_appended_rows(config)
     rewritten = (p for p in dataset.partitions if not copied or (p.rows > SPAN_ROWS and p.longest_group > limit))
     return max((p.decoded_bytes / p.rows for p in rewritten if p.rows), default=0.0)

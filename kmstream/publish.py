@@ -1,6 +1,5 @@
 """The end of a refresh: compare, gate, save the version, publish or hold it."""
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -9,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from kmstream.assign import Assigned
-from kmstream.assignments import explain_write_errors, mark_complete, remove_old_versions
+from kmstream.assignments import mark_complete, remove_old_versions
 from kmstream.clustering import ClusterModel
 from kmstream.descriptions import describe_segments, profile_segments
 from kmstream.drift import DriftReport, add_facts
@@ -38,6 +37,7 @@ from kmstream.results import RefreshResult
 from kmstream.resume import forget_progress
 from kmstream.run import Run
 from kmstream.segment_profile import tell_separation
+from kmstream.storage import explain_write_errors, move, remove_tree
 from kmstream.store import ModelVersion, Store
 from kmstream.who_moved import keep_file, tell_entities
 
@@ -121,11 +121,11 @@ def finish_refit(refit: Refit, sample: pa.Table, assigned: Assigned, moves: Move
             )
             keep_file(moves, store.path(refit.version))  # no part of the model: it may be removed
             with explain_write_errors(store.assignments(refit.version)):
-                store.unfinished_assignments(refit.version).replace(store.assignments(refit.version))
+                move(store.unfinished_assignments(refit.version), store.assignments(refit.version))
             _publish(refit, verdict, assigned)
     except Exception:
         if store.current != refit.version:
-            shutil.rmtree(store.assignments(refit.version), ignore_errors=True)
+            remove_tree(store.assignments(refit.version))
             store.remove(refit.version)
             add_staged(store.output)  # drops its snapshot
         raise

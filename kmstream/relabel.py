@@ -7,7 +7,6 @@ a file is never changed in place, because other versions may share its bytes.
 """
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,29 +14,20 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.fs
 import pyarrow.parquet as pq
 
 from kmstream.append import Footer, append_columns, cut_columns, read_footer
-from kmstream.assignments import (
-    SUCCESS,
-    explain_write_errors,
-    mark_complete,
-    read_manifest,
-    sync_file,
-    unmark_complete,
-    write_manifest,
-)
+from kmstream.assignments import SUCCESS, mark_complete, read_manifest, unmark_complete, write_manifest
 from kmstream.config import Config
 from kmstream.dataset import CLUSTER_COLUMNS, open_parquet
 from kmstream.engine import worker_threads
-from kmstream.errors import CorruptFileError
+from kmstream.errors import CorruptFileError, StorageError
 from kmstream.outputs import CLUSTER_SCHEMA
+from kmstream.storage import Place, checkout, exists, explain_write_errors, is_local, list_files, sync_file, upload
 from kmstream.store import ModelVersion, Store
 
 LABELS_KEY = "kmstream.labels"  # in the key-value metadata of an assignment file: the names by cluster_id, as JSON
 BATCH_ROWS = 1 << 16
-LOCAL = pyarrow.fs.LocalFileSystem()
 CURE = "It was left as it is: remove it, and run `kmstream refresh`, which writes all assignment files again."
 
 
@@ -60,16 +50,22 @@ def apply_labels(config: Config, store: Store, current: ModelVersion) -> int:
     entries = read_manifest(folder)
     old = {path: entry for path, entry in entries.items() if tuple(entry.rows_per_cluster) != labels}
     if not old:
-        if entries and not (folder / SUCCESS).exists():  # the last time was cut off right before this
+        if entries and not exists(folder / SUCCESS):  # the last time was cut off right before this
             mark_complete(folder)
         return 0
     unmark_complete(folder)
 
+    files = list_files(folder)
+
     def apply(path: str) -> bool:
-        there = (folder / path).is_file() and not has_labels(folder / path, labels)
-        if there:
-            relabel_file(folder / path, labels)
-        return there
+        place = folder / path
+        if path not in files or has_labels(place, labels):
+            return False
+        with checkout(place) as file:
+            relabel_file(file, labels)
+            if not is_local(place):
+                upload(file, place)
+        return True
 
     with worker_threads(config.engine) as pool:
         n_files = sum(pool.map(apply, old))
@@ -93,7 +89,7 @@ def describe_labels(labels: Sequence[str]) -> dict[str, str]:
     return {LABELS_KEY: json.dumps(list(labels), ensure_ascii=False)}
 
 
-def has_labels(path: Path, labels: Sequence[str]) -> bool:
+def has_labels(path: Place, labels: Sequence[str]) -> bool:
     """Whether an assignment file was written with these names; only its footer is read.
 
     Raises
@@ -143,7 +139,7 @@ def relabel_file(path: Path, labels: Sequence[str], metadata: Mapping[str, str] 
     added = describe_labels(labels) | dict(metadata or {})
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        with explain_write_errors(path), _explain_read_errors(path), open_parquet(LOCAL, os.fspath(path)) as file:
+        with explain_write_errors(path), _explain_read_errors(path), open_parquet(path) as file:
             last = file.schema_arrow.names[-len(CLUSTER_COLUMNS) :]
             if last != list(CLUSTER_COLUMNS):
                 raise CorruptFileError(f"the last columns are {last}; expected {list(CLUSTER_COLUMNS)}")
@@ -159,12 +155,12 @@ def relabel_file(path: Path, labels: Sequence[str], metadata: Mapping[str, str] 
 
 
 @contextmanager
-def _explain_read_errors(path: Path) -> Iterator[None]:
+def _explain_read_errors(path: Place) -> Iterator[None]:
     """Say which file is not as it should be, and what to do; errors of the disk pass."""
     try:
         yield
     except (pa.ArrowException, OSError) as cause:
-        if isinstance(cause, OSError) and cause.errno is not None:
+        if isinstance(cause, StorageError) or (isinstance(cause, OSError) and cause.errno is not None):
             raise
         error = CorruptFileError(f"{path} can't be read: {cause}")
         error.add_note(CURE)

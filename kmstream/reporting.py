@@ -1,7 +1,6 @@
 """From what a pass counted to drift.json, the page and the card."""
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -11,7 +10,6 @@ import numpy as np
 import pyarrow as pa
 
 from kmstream.assign import Assigned
-from kmstream.assignments import explain_write_errors
 from kmstream.clustering import ClusterModel, find_nearest
 from kmstream.config import Config, DriftConfig
 from kmstream.dataset import Dataset
@@ -24,6 +22,7 @@ from kmstream.quality import adjusted_rand_index, sample_silhouettes
 from kmstream.report import ModelFacts, RunFacts, write_model_card, write_report
 from kmstream.sample_views import tell_views
 from kmstream.separation import analyse_variance
+from kmstream.storage import Place
 from kmstream.store import ModelVersion, Store
 from kmstream.summary import Counts
 from kmstream.thresholds import Thresholds, learn_thresholds
@@ -196,7 +195,7 @@ def look_at_sample(
 
 def write_version_files(
     folder: Path,
-    output: Path,
+    output: Place,
     version: ModelVersion,
     drift: Mapping[str, Any],
     reference: ModelVersion | None,
@@ -240,22 +239,13 @@ def write_version_files(
 
 
 def write_score_report(
-    folder: Path, output: Path, drift: Mapping[str, Any], reference: ModelVersion, sample: pa.Table, facts: RunFacts
+    folder: Path, output: Place, drift: Mapping[str, Any], reference: ModelVersion, sample: pa.Table, facts: RunFacts
 ) -> None:
-    """Write what a score run shows into a folder of its own, and stage its snapshot; after an error there is none."""
-    with explain_write_errors(folder):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        try:
-            (folder / "drift.json").write_text(json.dumps(drift, indent=1) + "\n", encoding="utf-8")
-            page = folder / "report.html"
-            facts = replace(facts, sample=look_at_sample(sample, drift, reference, reference) | dict(facts.sample))
-            write_report(
-                page, drift, reference_sample=reference.sample, current_sample=sample, run=facts, output=output
-            )
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
+    """Write what a score run shows into a folder, and stage its snapshot in the output."""
+    (folder / "drift.json").write_text(json.dumps(drift, indent=1) + "\n", encoding="utf-8")
+    facts = replace(facts, sample=look_at_sample(sample, drift, reference, reference) | dict(facts.sample))
+    page = folder / "report.html"
+    write_report(page, drift, reference_sample=reference.sample, current_sample=sample, run=facts, output=output)
 
 
 def short_provenance(provenance: Mapping[str, Any]) -> dict[str, str | int | float]:

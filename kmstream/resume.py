@@ -11,10 +11,9 @@ import json
 import time
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields, is_dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,10 +21,11 @@ from pydantic import BaseModel
 
 import kmstream
 from kmstream.assign import Assigned, AssignJob, assign_dataset
-from kmstream.assignments import MANIFEST, PROGRESS, Entry, read_manifest, replace_bytes, write_manifest
+from kmstream.assignments import MANIFEST, PROGRESS, Entry, read_manifest, write_manifest
 from kmstream.config import Config
 from kmstream.dataset import Partition
 from kmstream.run import Run
+from kmstream.storage import Place, list_files, read_bytes, remove_file, remove_files, replace_bytes
 from kmstream.truth import TruthCounts
 
 _PAUSE = 50  # between two saves, in the time that one takes: 2 % of the pass
@@ -42,16 +42,18 @@ def assign_resumably(run: Run, job: AssignJob) -> tuple[Assigned, int]:
         Partitions that were done already.
     """
     folder = job.output.folder
-    start = _load(job, run.dataset.partitions)
-    _remove_others(folder, start.entries)
+    there = list_files(folder)
+    start = _load(job, run.dataset.partitions, there)
+    kept = {MANIFEST, PROGRESS, *start.entries} if start.entries else set()
+    remove_files(folder, there - kept)  # written by a run that was cut off, and not counted as done
     assigned = assign_dataset(run, job, start, _saver(run.config, job))
     _save(run.config, job, assigned)
     return assigned, len(start.entries)
 
 
-def forget_progress(folder: Path) -> None:
+def forget_progress(folder: Place) -> None:
     """Remove what a run would go on from: its files are complete, and belong to a version."""
-    (folder / PROGRESS).unlink(missing_ok=True)
+    remove_file(folder / PROGRESS)
 
 
 def _saver(config: Config, job: AssignJob) -> Callable[[Assigned], None]:
@@ -103,18 +105,20 @@ def _take_arrays(assigned: Assigned) -> dict[str, Any]:
     }
 
 
-def _load(job: AssignJob, partitions: Sequence[Partition]) -> Assigned:
+def _load(job: AssignJob, partitions: Sequence[Partition], there: Collection[str]) -> Assigned:
     """Give the sums over the first partitions that are done; over none, if what is there is not of this job."""
     nothing = job.nothing()
+    if PROGRESS not in there:
+        return nothing
     with suppress(OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):  # absent, or damaged
-        packed = io.BytesIO((job.output.folder / PROGRESS).read_bytes())
+        packed = io.BytesIO(read_bytes(job.output.folder / PROGRESS))
         found = dict(np.load(packed, allow_pickle=False))
         told = json.loads(found["told"].tobytes())
         listed = read_manifest(job.output.folder)
         done = partitions[: told["n_partitions"]]
         entries = {p.path: listed[p.path] for p in done}
         same = _digest((p.path, p.fingerprint) for p in done) == told["partitions"]
-        if told["key"] == _identify(job) and same and all((job.output.folder / p.path).is_file() for p in done):
+        if told["key"] == _identify(job) and same and all(p.path in there for p in done):
             return _put_together(nothing, found, told, entries)
     return nothing
 
@@ -152,6 +156,7 @@ def _identify(job: AssignJob) -> str:
             job.outlier_distances,
             job.truth,
             job.matrices.weighting,
+            job.group_size,
         ),
         (job.output.columns, job.output.metadata),
     )
@@ -174,11 +179,3 @@ def _bits(value: object) -> list[bytes]:
     if isinstance(value, tuple | list):
         return [str(len(value)).encode(), *(bits for one in value for bits in _bits(one))]
     return [repr(value).encode()]
-
-
-def _remove_others(folder: Path, entries: Mapping[str, Entry]) -> None:
-    """Remove files that were written by a run that was cut off, and are not counted as done."""
-    kept = {MANIFEST, PROGRESS, *entries} if entries else set()
-    for path in folder.rglob("*"):
-        if path.is_file() and path.relative_to(folder).as_posix() not in kept:
-            path.unlink()

@@ -1,31 +1,22 @@
 """What every pass over the data needs to know, and the loop that all of them share."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from dataclasses import dataclass, replace
+from functools import partial, reduce
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
 
 from kmstream.config import Config, EngineConfig
-from kmstream.dataset import Dataset, Partition, Span, read_batches
-from kmstream.engine import Progress, map_in_order
+from kmstream.dataset import Dataset, Span, read_batches
+from kmstream.engine import Group, HasRows, Progress, check_wanted, find_group_size, group_items, map_in_order
 from kmstream.plan import make_plan
 from kmstream.weights import Weighting, take_seconds
 
-
-class HasRows(Protocol):
-    """A piece of work that knows how many rows it is."""
-
-    @property
-    def rows(self) -> int:
-        """Rows of the piece."""
-
-
 Item = TypeVar("Item", bound=HasRows)
 Result = TypeVar("Result")
-Total = TypeVar("Total")
 
 
 @dataclass(frozen=True)
@@ -54,25 +45,48 @@ class Run:
         """The engine as configured, with as many workers as the memory has room for."""
         return self.config.engine.model_copy(update={"workers": self.workers}) if self.workers else self.config.engine
 
-    def fold(
-        self,
-        stage: str,
-        function: Callable[[Item], Result],
-        items: Sequence[Item],
-        total: Total,
-        merge: Callable[[Total, Result], Total],
-    ) -> Total:
-        """Make one pass: apply a function to each item in parallel, merge the results in the order of the items.
+    @property
+    def source(self) -> Dataset:
+        """The dataset without the list of its partitions: what a function holds that goes to workers with each span."""
+        return replace(self.dataset, partitions=())
+
+    def map(self, stage: str, function: Callable[[Item], Result], items: Sequence[Item]) -> Generator[Result]:
+        """Make one pass: apply a function to each item in parallel, and yield the results in the order of the items.
 
         When it ends, also by an error or Ctrl-C, no worker thread is at work any more.
         """
         self.progress.start(stage, sum(item.rows for item in items))
         with closing(map_in_order(function, items, self.engine)) as results:
             for item, result in zip(items, results, strict=True):
-                total = merge(total, result)
+                yield result
                 self.progress.advance(item.rows)
         pa.default_memory_pool().release_unused()  # for whoever allocates next, in another way
-        return total
+
+    def fold(
+        self,
+        stage: str,
+        function: Callable[[Item], Result],
+        items: Sequence[Item],
+        total: Result,
+        merge: Callable[[Result, Result], Result],
+    ) -> Result:
+        """Make one pass: apply a function to each item in parallel, merge the results in the order of the items.
+
+        Groups of items are merged by whoever worked on them, the groups are merged here.
+        """
+        groups = group_items(items, find_group_size(len(items)))
+        with closing(self.map(stage, partial(_fold_group, function, merge), groups)) as results:
+            return reduce(merge, results, total)
+
+
+def _fold_group(
+    function: Callable[[Item], Result], merge: Callable[[Result, Result], Result], group: Group[Item]
+) -> Result:
+    def apply(item: Item) -> Result:
+        check_wanted()
+        return function(item)
+
+    return reduce(merge, map(apply, group.pieces))
 
 
 def make_run(config: Config, dataset: Dataset, progress: Progress) -> Run:
@@ -97,16 +111,18 @@ def find_weighting(config: Config, dataset: Dataset, chunk_rows: int) -> Weighti
     if not half_life:
         return Weighting(config.features.weight) if config.features.weight else None
     time = config.dataset.time
-    newest = -np.inf
-    for partition in dataset.partitions:
-        known = partition.newest
-        newest = np.fmax(newest, _read_newest(dataset, partition, time, chunk_rows) if known is None else known)
+    newest = reduce(np.fmax, (p.newest for p in dataset.partitions if p.newest is not None), -np.inf)
+    untold = [span for partition in dataset.partitions if partition.newest is None for span in partition.spans]
+    read = partial(_read_newest, replace(dataset, partitions=()), time, chunk_rows)
+    groups = group_items(untold, find_group_size(len(untold)))
+    with closing(map_in_order(partial(_fold_group, read, np.fmax), groups, config.engine)) as found:
+        newest = reduce(np.fmax, found, newest)
     return Weighting(config.features.weight, time, half_life, float(newest) if np.isfinite(newest) else 0.0)
 
 
-def _read_newest(dataset: Dataset, partition: Partition, time: str, chunk_rows: int) -> float:
+def _read_newest(dataset: Dataset, time: str, chunk_rows: int, span: Span) -> float:
     newest = -np.inf
-    for _, batch in read_batches(dataset, Span(partition, 0, partition.rows), chunk_rows, time.split("/")):
+    for _, batch in read_batches(dataset, span, chunk_rows, time.split("/")):
         seconds = take_seconds(batch, time)
         newest = np.fmax(newest, np.fmax.reduce(seconds, initial=-np.inf))
     return float(newest)

@@ -95,7 +95,7 @@ def scan_dataset(run: Run, *, statistics: bool) -> Scan:
         for i, span in enumerate(spans)
         if statistics or cuts[i + 1] > cuts[i]
     ]
-    function = partial(_scan_span, dataset, config.features, run.chunk_rows, run.weighting, statistics)
+    function = partial(_scan_span, run.source, config.features, run.chunk_rows, run.weighting, statistics)
     return run.fold("scan", function, work, Scan.nothing(config.features), Scan.merge)
 
 

@@ -1,24 +1,12 @@
 """The end of a score: the window's drift, its report, whether it asks for a new fit, and all of it made visible."""
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from kmstream.assign import Assigned
-from kmstream.assignments import (
-    COMMIT,
-    Entry,
-    explain_write_errors,
-    find_rewritten,
-    mark_complete,
-    move_files,
-    remove_files,
-    replace_file,
-    write_manifest,
-)
+from kmstream.assignments import COMMIT, MANIFEST, Entry, find_rewritten, mark_complete, remove_files, write_manifest
 from kmstream.clustering import ClusterModel
 from kmstream.config import Config
 from kmstream.entities import Moves
@@ -41,6 +29,18 @@ from kmstream.results import ScoreResult
 from kmstream.retraining import decide_retrain, find_request, is_drifting
 from kmstream.run import Run
 from kmstream.scan import scan_dataset
+from kmstream.storage import (
+    Place,
+    exists,
+    explain_write_errors,
+    is_folder,
+    move,
+    move_files,
+    new_folder,
+    read_text,
+    remove_tree,
+    replace_file,
+)
 from kmstream.store import Store
 from kmstream.who_moved import keep_file, tell_entities
 
@@ -123,9 +123,9 @@ def finish_score(
         sample=tell_silhouettes(silhouettes, model.labels),
         history=tell_history(config),
     )
-    with watch.stage("report"):
-        write_score_report(reports / UNFINISHED_PAGE, store.output, drift, reference, sample, facts)
-        keep_file(moves, reports / UNFINISHED_PAGE)
+    with watch.stage("report"), new_folder(reports / UNFINISHED_PAGE) as folder:
+        write_score_report(folder, store.output, drift, reference, sample, facts)
+        keep_file(moves, folder)
     history = store.history()
     is_judged = assigned.summary.n_rows > 0 and "share_psi" not in drift_report.too_few_rows
     cleared = drift_report.severity == "ok" and is_judged and is_drifting(history)
@@ -159,7 +159,7 @@ def finish_score(
 def commit_score(
     config: Config,
     store: Store,
-    staging: Path,
+    staging: Place,
     now: datetime,
     result: ScoreResult,
     known: Mapping[str, Entry],
@@ -174,7 +174,7 @@ def commit_score(
     ----------
     config : Config
     store : Store
-    staging : Path
+    staging : Place
         The folder with the new files.
     now : datetime
     result : ScoreResult
@@ -202,31 +202,32 @@ def finish_scores(store: Store) -> ScoreResult | None:
     """
     finished = None
     for staging in (store.output / "assignments").glob(".v*.score"):
-        if (staging / COMMIT).exists():
+        if exists(staging / COMMIT):
             finished = _commit(store, staging)
         elif staging.name != f".{store.current}.score":
-            shutil.rmtree(staging)
-    shutil.rmtree(store.output / "reports" / UNFINISHED_PAGE, ignore_errors=True)
+            remove_tree(staging)
+    remove_tree(store.output / "reports" / UNFINISHED_PAGE)
     add_staged(store.output)
     return finished
 
 
-def _commit(store: Store, staging: Path) -> ScoreResult:
+def _commit(store: Store, staging: Place) -> ScoreResult:
     """Do what is noted; each step can be done again."""
-    note = json.loads((staging / COMMIT).read_text(encoding="utf-8"))
+    note = json.loads(read_text(staging / COMMIT))
     result = ScoreResult(**note["result"])
     page, folder = store.output / "reports" / UNFINISHED_PAGE, store.assignments(result.version)
     with explain_write_errors(folder):
-        if page.exists():
-            page.replace(page.with_name(result.run_id))
+        if is_folder(page):
+            move(page, page.with_name(result.run_id))
         remove_files(folder, note["removed"])
         move_files(staging, folder, note["files"])
+        move_files(staging, folder, [MANIFEST])
     mark_complete(folder)
     logged = {(line["event"], line.get("run_id")) for line in store.history()}
     for event, facts in note["lines"]:
         if (event, result.run_id) not in logged:
             store.log(event, datetime.fromisoformat(note["time"]), **facts)
-    shutil.rmtree(staging)
+    remove_tree(staging)
     return result
 
 

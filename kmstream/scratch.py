@@ -19,11 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kmstream.append import write_bytes
-from kmstream.assignments import explain_write_errors, replace_file
 from kmstream.config import Config
 from kmstream.dataset import Dataset, Span
+from kmstream.engine import uses_cluster
 from kmstream.errors import OutputError
 from kmstream.features import Rows
+from kmstream.storage import explain_write_errors, replace_file
 from kmstream.value_counts import ValueCounts
 
 _OUTPUT_BYTES = 24  # per row: what the cluster columns take on disk, at most
@@ -159,7 +160,7 @@ def bytes_per_row(n_features: int, *, weighted: bool) -> int:
 
 def _limit(config: Config) -> int:
     """Bytes that may be taken; none on a cluster, whose workers share no disk that is fast enough to be worth it."""
-    return 0 if config.engine.dask_address else config.engine.scratch_limit
+    return 0 if uses_cluster(config.engine) else config.engine.scratch_limit
 
 
 def _choose_spans(dataset: Dataset, limit: int, n_features: int, *, weighted: bool) -> list[Span]:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from kmstream.dataset import Dataset, Partition, open_parquet
+from kmstream.dataset import Dataset, Partition, open_partition
 from kmstream.errors import InvalidFeatureError, SchemaMismatchError
 from kmstream.quality import adjusted_rand_index, normalized_mutual_information
 
@@ -94,7 +94,7 @@ def check_truth(dataset: Dataset, column: str) -> None:
     """
 
     def look(partition: Partition) -> None:
-        with open_parquet(dataset.filesystem, partition.uri) as file:
+        with open_partition(dataset, partition) as file:
             schema = file.schema_arrow
         if column in partition.hive:
             return

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from kmstream.migration import count_common_rows, read_migration
 from kmstream.retraining import find_pause
 from kmstream.scoring import finish_scores
 from kmstream.segment_profile import tell_profile
+from kmstream.storage import Place, exists, is_folder
 from kmstream.store import ModelVersion, Store
 
 
@@ -136,7 +136,7 @@ def previous_version(history: list[dict[str, Any]], current: str | None) -> str 
     return steps[-2] if len(steps) > 1 else None
 
 
-def find_report(config: Config, which: str | None = None) -> Path:
+def find_report(config: Config, which: str | None = None) -> Place:
     """Find the page of a version or a score run; the newest by default.
 
     Raises
@@ -146,14 +146,12 @@ def find_report(config: Config, which: str | None = None) -> Path:
     """
     store = Store(config.output.path)
     runs = store.output / "reports"
-    if which is not None:
-        places = [store.path(which) / "report.html", runs / which / "report.html"]
-    else:
-        pages = [*store.models.glob("v*/report.html"), *runs.glob("[!.]*/report.html")]
-        places = sorted(pages, key=lambda path: path.stat().st_mtime, reverse=True)
-    for path in places:
-        if path.is_file():
-            return path
+    made = (line for line in reversed(store.history()) if line["event"] in {"published", "held", "drift"})
+    names = (line["run_id"] if line["event"] == "drift" else line["version"] for line in made)
+    for name in [which] if which is not None else names:
+        for page in (store.path(name) / "report.html", runs / name / "report.html"):
+            if exists(page):
+                return page
     error = ModelNotFoundError(f"there is no report of {which!r}" if which else "there is no report yet")
     error.add_note(f"in {store.output}; a report is named by its version (v000001) or the run_id of its score.")
     raise error
@@ -169,7 +167,7 @@ def _move_current(store: Store, version: str, event: str, now: datetime | None) 
     now = now or datetime.now(UTC)
     with store.finishing(version, now, is_new=False):
         # Those of a published version are complete, or `apply_labels` was cut off and goes on with the next run.
-        if store.assignments(version).is_dir() and store.status(version) == "held":
+        if is_folder(store.assignments(version)) and store.status(version) == "held":
             mark_complete(store.assignments(version))
         store.log(event, now, version=version, previous=previous, labels=list(found.model.labels))
         store.set_current(version)

@@ -14,6 +14,7 @@ from kmstream.dataset import widen_key_type
 from kmstream.entities import Moves, Snapshot, find_moves, read_key_type
 from kmstream.errors import SchemaMismatchError
 from kmstream.provenance import Stopwatch
+from kmstream.storage import Place, is_local, upload
 from kmstream.store import ModelVersion, Store
 
 MOVED = "moved.parquet"  # beside the report of a run
@@ -23,7 +24,7 @@ MOVED = "moved.parquet"  # beside the report of a run
 class Assignments:
     """Assignment files below a folder, and the names in them by cluster_id."""
 
-    folder: Path
+    folder: Place
     labels: tuple[str, ...]
     entries: Mapping[str, Entry]
 
@@ -38,7 +39,12 @@ def find_earlier(store: Store, current: ModelVersion | None, run: Assignments) -
 
 
 def follow_entities(
-    config: Config, watch: Stopwatch, run: Assignments, earlier: Assignments | None, unchanged: Collection[str] = ()
+    config: Config,
+    watch: Stopwatch,
+    run: Assignments,
+    earlier: Assignments | None,
+    scratch: Path,
+    unchanged: Collection[str] = (),
 ) -> Moves | None:
     """Find which entities were in another segment than the time before, at the partitions that a run assigned.
 
@@ -51,9 +57,11 @@ def follow_entities(
     config : Config
     watch : Stopwatch
     run : Assignments
-        Those of the run; its folder gets the table of moves.
+        Those of the run; its folder gets the table of moves, if it lies on this machine's disks.
     earlier : Assignments or None
         Of what the run did not assign itself, its entities come from there.
+    scratch : pathlib.Path
+        Gets the table otherwise.
     unchanged : collection of str
         Earlier partitions that are still as they were, with the names of the run: they still belong to their folder.
 
@@ -71,7 +79,7 @@ def follow_entities(
     if not key:
         return None
     limit = config.engine.memory_limit // 2  # what is being read comes on top
-    target = run.folder / f".{MOVED}"
+    target = (run.folder if is_local(run.folder) else scratch) / f".{MOVED}"
     with watch.stage("entities"):
         known, n_left_out = _choose_earlier(run, earlier, key) if earlier else (set(), 0)
         snapshots = list(_list_snapshots(run, earlier, known, unchanged))
@@ -139,7 +147,7 @@ def _name_time(path: str) -> str:
     return path if last is None else "/".join(folders[: last + 1])
 
 
-def tell_entities(moves: Moves | None, key: str, folder: Path) -> dict[str, Any] | None:
+def tell_entities(moves: Moves | None, key: str, folder: Place) -> dict[str, Any] | None:
     """Give what drift.json holds of the entities; the table of moves will be in the folder of the report."""
     if moves is None:
         return None
@@ -156,7 +164,7 @@ def tell_entities(moves: Moves | None, key: str, folder: Path) -> dict[str, Any]
     }
 
 
-def keep_file(moves: Moves | None, folder: Path) -> None:
+def keep_file(moves: Moves | None, folder: Place) -> None:
     """Put the table of moves into the folder of the report."""
     if moves is not None:
-        moves.file.replace(folder / MOVED)
+        upload(moves.file, folder / MOVED)

@@ -12,15 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kmstream.assign import AssignJob, assign_dataset, count_migration
-from kmstream.assignments import (
-    find_pending,
-    mark_complete,
-    read_manifest,
-    refuse_overlap,
-    remove_old_versions,
-    unfinished_folder,
-    write_manifest,
-)
+from kmstream.assignments import find_pending, mark_complete, read_manifest, refuse_overlap, remove_old_versions, unfinished_folder, write_manifest
 from kmstream.clustering import ClusterModel
 from kmstream.dataset import CLUSTER_COLUMNS, open_dataset
 from kmstream.errors import ConfigError, CorruptFileError, InvalidFeatureError, OutputError, SchemaMismatchError
@@ -434,7 +426,7 @@ def test_replace_file_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, 
     program = f"""
 import resource
 from pathlib import Path
-from kmstream.assignments import replace_file
+from kmstream.storage import replace_file
 path = Path({str(tmp_path)!r}) / "CURRENT"
 replace_file(path, "old")
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))

@@ -270,9 +270,9 @@ def test_parse_config_resolves_each_kind_of_path(monkeypatch, path, resolved):
         assert config.output.path == resolved
 
 
-def test_parse_config_refuses_an_object_store_for_the_output():
-    with pytest.raises(ConfigError, match=r"output\.path: 's3://bucket/out' should be a local folder"):
-        parse_config(LEAST_CONFIG | {"output": {"path": "s3://bucket/out"}}, base_dir=Path("/job"))
+def test_parse_config_leaves_uris_as_they_are():
+    config = parse_config(LEAST_CONFIG | {"output": {"path": "s3://bucket/out"}}, base_dir=Path("/job"))
+    assert config.output.path == "s3://bucket/out"
 
 
 @pytest.mark.parametrize("override", ["retrain.cooldown=99999999999d", f"engine.memory_limit={'9' * 400}GiB"])

@@ -297,17 +297,3 @@ def test_fit_centroids_never_gives_nan(config, data, files, run_of, batch_size):
     found, _ = fit(run_of(config(model={"batch_size": batch_size})))
     assert np.isfinite(found.centroids).all()
     assert sorted(found.rows.tolist()) == [1, 1, 500]
-
-
-@pytest.mark.slow
-def test_fit_centroids_is_bit_identical_on_a_dask_cluster(config, data, files, run_of):
-    distributed = pytest.importorskip("distributed")
-    files(data, {f"{i}.parquet": fuzzy(4000 + 7 * i, i) for i in range(5)})
-    here, _ = fit(run_of(config(model=MODEL)))
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50
-    ) as cluster:
-        engine = {"dask_address": cluster.scheduler_address}
-        there, _ = fit(run_of(config(model=MODEL, engine=engine)))
-    assert np.array_equal(here.centroids, there.centroids)
-    assert np.array_equal(here.rows, there.rows)

@@ -40,7 +40,7 @@ LAYERS = {
         "distributions",
         "sample_views",
     },
-    2: {"append", "dataset", "assignments", "store", "report", "engine", "outputs", "scratch"},
+    2: {"storage", "append", "dataset", "assignments", "store", "report", "engine", "outputs", "scratch"},
     # The verbs, and what they are made of: one file for each part of a run.
     3: {
         "pipeline",

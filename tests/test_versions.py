@@ -181,11 +181,11 @@ def test_refresh_after_rollback_gives_no_name_that_a_later_version_gave_to_anoth
     assert [line["cluster_label"] for line in refit.labels if line["event"] == "emerged"] == ["segment-05"]
 
 
-def test_find_report_gives_the_newest_or_the_one_asked_for(two, store):
+def test_find_report_gives_the_newest_or_the_one_asked_for(two):
     assert find_report(two).parent.name == "v000002"
     assert find_report(two, "v000001").parent.name == "v000001"
     with pytest.raises(ModelNotFoundError, match="no report of 'v7'"):
         find_report(two, "v7")
-    store.path("v000001").joinpath("report.html").unlink()
+    (Store(two.output.path).path("v000001") / "report.html").unlink()
     with pytest.raises(ModelNotFoundError):
         find_report(two, "v000001")

@@ -12,12 +12,12 @@ Read in this order: `writer` (what happens to a file), `encode` (the new columns
 merged), `thrift` (how it is read and written), `cut` (how appended columns are taken off again).
 """
 
-from kmstream.append.copying import write_bytes
+from kmstream.append.copying import copy_bytes, write_bytes
 from kmstream.append.cut import cut_columns
 from kmstream.append.encode import EncodedGroup, encode_row_group
-from kmstream.append.footer import Footer, read_footer
+from kmstream.append.footer import Footer, read_footer, read_footer_of
 from kmstream.append.schemas import ARROW_SCHEMA, FOREIGN_SCHEMAS
-from kmstream.append.writer import ColumnAppender, append_columns
+from kmstream.append.writer import ColumnAppender, append_columns, write_tail
 
 __all__ = [
     "ARROW_SCHEMA",
@@ -26,8 +26,11 @@ __all__ = [
     "EncodedGroup",
     "Footer",
     "append_columns",
+    "copy_bytes",
     "cut_columns",
     "encode_row_group",
     "read_footer",
+    "read_footer_of",
     "write_bytes",
+    "write_tail",
 ]

@@ -4,10 +4,10 @@ Numbers of fields are those of parquet-format's ``parquet.thrift``; only the few
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -15,6 +15,10 @@ from kmstream.append import thrift
 from kmstream.append.schemas import ARROW_SCHEMA, read_arrow_schema
 from kmstream.append.thrift import BINARY, LIST, STRUCT, List, Struct, Value
 from kmstream.errors import CorruptFileError
+from kmstream.storage import Place, explain_storage_errors, is_local
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
 
 MAGIC, ENCRYPTED_MAGIC = b"PAR1", b"PARE"
 TRAILER_BYTES = 8  # the footer's length and the magic number
@@ -40,7 +44,7 @@ class Footer:
 
     Attributes
     ----------
-    path : Path
+    path : Path, UPath or str
     signature : tuple of int
         Device, inode, size in bytes and time of change in nanoseconds of the file it was read from.
     start : int
@@ -51,7 +55,7 @@ class Footer:
         Bytes between the end of FileMetaData and the footer's length.
     """
 
-    path: Path
+    path: object
     signature: tuple[int, int, int, int]
     start: int
     fields: Struct
@@ -150,8 +154,8 @@ class Footer:
         return {}
 
 
-def read_footer(path: Path) -> Footer:
-    """Read the footer of a local Parquet file.
+def read_footer(place: Place) -> Footer:
+    """Read the footer of a Parquet file.
 
     Raises
     ------
@@ -160,24 +164,40 @@ def read_footer(path: Path) -> Footer:
     OSError
         If it can't be read.
     """
-    file = os.open(path, os.O_RDONLY)
+    if not is_local(place):
+        with explain_storage_errors(place):
+            return read_footer_of(place.fs, place.path, place.fs.size(place.path))
+    file = os.open(place, os.O_RDONLY)
     try:
-        signature = sign(file)
-        size = signature[2]
-        begin = max(0, size - TRAILER_BYTES - GUESSED_FOOTER_BYTES)
-        end = os.pread(file, size - begin, begin)
-        magic = end[-4:]
-        if len(end) < size - begin or size < len(MAGIC) + TRAILER_BYTES or magic not in {MAGIC, ENCRYPTED_MAGIC}:
-            raise CorruptFileError(f"{path} ends with {magic!r} at byte {size}; expected a Parquet file's {MAGIC!r}")
-        length = int.from_bytes(end[-TRAILER_BYTES:-4], "little")
-        start = size - TRAILER_BYTES - length
-        if start < len(MAGIC):
-            raise CorruptFileError(f"the footer of {path} claims {length} bytes; the file has {size}")
-        if magic == ENCRYPTED_MAGIC:
-            return Footer(path, signature, start, {})
-        raw = end[start - begin : -TRAILER_BYTES] if start >= begin else os.pread(file, length, start)
+        return _read(place, sign(file), lambda start, size: os.pread(file, size, start))
     finally:
         os.close(file)
+
+
+def read_footer_of(filesystem: "AbstractFileSystem", path: str, size: int) -> Footer:
+    """Read the footer of a file of a store whose size is known, like `read_footer`."""
+
+    def read(start: int, size: int) -> bytes:
+        return bytes(filesystem.cat_file(path, start=start, end=start + size))
+
+    with explain_storage_errors(path):
+        return _read(path, (0, 0, size, 0), read)
+
+
+def _read(path: object, signature: tuple[int, int, int, int], read: Callable[[int, int], bytes]) -> Footer:
+    size = signature[2]
+    begin = max(0, size - TRAILER_BYTES - GUESSED_FOOTER_BYTES)
+    end = read(begin, size - begin)
+    magic = end[-4:]
+    if len(end) < size - begin or size < len(MAGIC) + TRAILER_BYTES or magic not in {MAGIC, ENCRYPTED_MAGIC}:
+        raise CorruptFileError(f"{path} ends with {magic!r} at byte {size}; expected a Parquet file's {MAGIC!r}")
+    length = int.from_bytes(end[-TRAILER_BYTES:-4], "little")
+    start = size - TRAILER_BYTES - length
+    if start < len(MAGIC):
+        raise CorruptFileError(f"the footer of {path} claims {length} bytes; the file has {size}")
+    if magic == ENCRYPTED_MAGIC:
+        return Footer(path, signature, start, {})
+    raw = end[start - begin : -TRAILER_BYTES] if start >= begin else read(start, length)
     try:
         fields, used = thrift.read_struct(raw, depth=3)
         footer = Footer(path, signature, start, fields, length - used)

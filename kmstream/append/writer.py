@@ -156,7 +156,7 @@ def append_columns(
         If the target can't be written.
     """
     try:
-        source = os.open(footer.path, os.O_RDONLY)
+        source = os.open(Path(str(footer.path)), os.O_RDONLY)
     except OSError as cause:
         raise CorruptFileError(f"{footer.path} can't be opened: {os.strerror(cause.errno or 0)}") from cause
     try:
@@ -177,6 +177,27 @@ def append_columns(
         _check_unchanged(footer, source)
     finally:
         os.close(source)
+
+
+@contextmanager
+def write_tail(
+    footer: Footer, target: Path, schema: pa.Schema, metadata: Mapping[str, str], *, compression: str = "NONE"
+) -> Iterator[ColumnAppender]:
+    """Make what comes after the first `footer.start` bytes of such a copy; it is complete when the block ends.
+
+    Whoever has those bytes puts the two together: an object store can do so by itself.
+
+    Parameters
+    ----------
+    footer, schema, metadata, compression
+        Those of `append_columns`.
+    target : pathlib.Path
+        Is created, or replaced.
+    """
+    with target.open("wb", buffering=0) as output:
+        appender = ColumnAppender(footer, output.fileno(), schema, compression)
+        yield appender
+        appender.finish(metadata)
 
 
 def _check_unchanged(footer: Footer, source: int) -> None:

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from kmstream.choose.advice import name_all
 from kmstream.clustering import IntArray, Matrix, find_nearest
 from kmstream.config import ModelConfig
-from kmstream.engine import map_in_order
+from kmstream.engine import HasRows, map_on_threads
 from kmstream.errors import ConfigError, TooFewRowsError
 from kmstream.features import Scaling, clip, encode
 from kmstream.quality import adjusted_rand_index, index_rows, normalized_mutual_information, sample_silhouettes
 from kmstream.results import Candidate
-from kmstream.run import HasRows, Run
+from kmstream.run import Run
 from kmstream.scan import Scan
 from kmstream.search import search_centroids
 
@@ -140,7 +140,7 @@ def _each(run: Run, stage: str, function: Callable[[Item], Result], tasks: Seque
     run.progress.start(stage, sum(task.rows for task in tasks))
     results = []
     here = run.config.engine.model_copy(update={"dask_address": ""})
-    with closing(map_in_order(function, tasks, here)) as found:
+    with closing(map_on_threads(function, tasks, here)) as found:
         for task, result in zip(tasks, found, strict=True):
             results.append(result)
             run.progress.advance(task.rows)

@@ -8,6 +8,7 @@ Read in this order: this file (the verbs), `choose` (the number of segments), `m
 terminal). `history` is about all runs: their drift over time.
 """
 
+import tempfile
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -220,6 +221,12 @@ def report(
     if open_page:
         import webbrowser
 
+        from kmstream.storage import is_local, read_bytes
+
+        if not is_local(path):  # a browser has no credentials for the store
+            page = Path(tempfile.gettempdir()) / f"kmstream-{path.parent.name}.html"
+            page.write_bytes(read_bytes(path))
+            path = page
         with stdout_to_stderr():
             webbrowser.open(path.as_uri())
 

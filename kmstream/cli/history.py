@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from enum import StrEnum
 from ipaddress import ip_address
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -71,8 +70,9 @@ def ui(
 ) -> None:
     """Serve the history of all runs, with its dashboard, until Ctrl-C."""
     from kmstream.report.workspace import serve_workspace
+    from kmstream.storage import open_place
 
-    output = Path(options.load_config().output.path)
+    output = open_place(options.load_config().output.path)
 
     def tell_address(address: str) -> None:
         if not _is_loopback(host):

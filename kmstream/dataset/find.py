@@ -6,23 +6,24 @@ Span borders depend on row positions alone, never on row groups, memory or worke
 in order is the same to the bit for any layout of the same rows.
 """
 
-import fnmatch
-import os
-import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
-from pathlib import Path, PurePosixPath
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.fs
 import pyarrow.parquet as pq
-from fsspec.utils import glob_translate
 
 from kmstream.config import Config, FeaturesConfig
-from kmstream.dataset.read import first_line, make_fingerprint, open_parquet
+from kmstream.dataset.listing import SUFFIXES, File, is_chosen, is_hidden, list_files, make_denied
+from kmstream.dataset.read import MOST_AHEAD_BYTES, STORE_BUFFER_BYTES, first_line, open_parquet
 from kmstream.dataset.schema import (
     CLUSTER_COLUMNS,
     check_schema,
@@ -31,12 +32,17 @@ from kmstream.dataset.schema import (
     hive_values,
     widen_key_type,
 )
-from kmstream.errors import CorruptFileError, DatasetNotFoundError
+from kmstream.engine import MAX_TASKS, map_in_order, uses_cluster
+from kmstream.errors import CorruptFileError, DatasetNotFoundError, StorageError
+from kmstream.storage import RangedFile, explain_storage_errors
 from kmstream.weights import parse_time
 
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
 SPAN_ROWS = 1 << 20
-SUFFIXES = (".parquet", ".parq", ".pq")
-_FOOTER_THREADS = 8
+_FOOTER_THREADS, _STORE_THREADS = 8, 32  # a store answers later, and many at once
+_MANY_FILES = 256  # a task of a cluster reads the footers of so many, at least
 _PAGE_BYTES, _PAGES_HELD = (
     1 << 20,
     3,
@@ -63,6 +69,8 @@ class Partition:
         Bytes of all columns decoded and uncompressed, estimated from the footer.
     feature_bytes : int
         Bytes of the feature columns as they lie in the file.
+    group_bytes : int
+        The same of one row group, at most.
     reader_bytes : int
         Memory of the page buffers while its feature columns are read.
     newest : float or None
@@ -82,6 +90,7 @@ class Partition:
     row_groups: tuple[int, ...]
     decoded_bytes: int
     feature_bytes: int
+    group_bytes: int = 0
     reader_bytes: int = 0
     newest: float | None = None
     key_type: pa.DataType | None = None
@@ -115,13 +124,15 @@ class Dataset:
     ----------
     features : FeaturesConfig
         Every partition's schema has been checked against it.
+    filesystem : pyarrow.fs.LocalFileSystem or fsspec.AbstractFileSystem
+        The second where the files don't lie on this machine's disks.
     ignored : tuple of str
         Paths passed over: hidden, empty, or no Parquet by their names.
     source : str
         The dataset.path by which it was found.
     """
 
-    filesystem: pyarrow.fs.FileSystem
+    filesystem: "pyarrow.fs.FileSystem | AbstractFileSystem"
     root: str
     partitions: tuple[Partition, ...]
     features: FeaturesConfig
@@ -141,7 +152,7 @@ class Dataset:
     @property
     def empty(self) -> tuple[str, ...]:
         """Paths of files that are named like Parquet files and hold no byte."""
-        return tuple(path for path in self.ignored if path.endswith(SUFFIXES) and not _is_hidden(path))
+        return tuple(path for path in self.ignored if path.endswith(SUFFIXES) and not is_hidden(path))
 
     @property
     def spans(self) -> list[Span]:
@@ -177,7 +188,7 @@ def open_dataset(
         If a feature column is missing or of the wrong type in any file, or a file can't take the cluster columns.
     """
     features = config.features if features is None else features
-    filesystem, root, found, ignored = _list_files(config.dataset.path)
+    filesystem, root, found, ignored = list_files(config.dataset.path)
     chosen = {path: info for path, info in found.items() if (paths is None or path in paths) and is_chosen(path, only)}
     if not chosen:
         error = DatasetNotFoundError(
@@ -192,11 +203,7 @@ def open_dataset(
         )
         raise error
 
-    def look(path: str) -> Partition:
-        return _read_footer(filesystem, path, chosen[path], features, config)
-
-    with ThreadPoolExecutor(_FOOTER_THREADS) as pool:
-        partitions = tuple(pool.map(look, sorted(chosen)))
+    partitions = tuple(_read_footers(filesystem, [(path, chosen[path]) for path in sorted(chosen)], features, config))
     common = pa.null()
     for partition in partitions:
         if partition.key_type is not None:
@@ -204,99 +211,48 @@ def open_dataset(
     return Dataset(filesystem, root, partitions, features, tuple(ignored), config.dataset.path)
 
 
-def split_glob(path: str) -> tuple[str, str | None]:
-    """Split a dataset path into the folder that is there and the glob below it; None where there is no glob.
-
-    `*` stays within a folder, `**` crosses them. What exists as it is written is no glob.
-
-    Examples
-    --------
-    >>> split_glob("/data/year=*/part-?.parquet")
-    ('/data', 'year=*/part-?.parquet')
-    """
-    magic = re.search(r"[*?\[]", path)
-    if magic is None or ("://" not in path and Path(path).exists()):
-        return path, None
-    stem = path[: magic.start()].rpartition("/")[0]
-    return stem, path[len(stem) :].lstrip("/")
-
-
-def _list_files(path: str) -> tuple[pyarrow.fs.FileSystem, str, dict[str, pyarrow.fs.FileInfo], list[str]]:
-    """Find the Parquet files of a file, folder, glob or URI, by their paths below the root."""
-    stem, below = split_glob(path)
-    try:
-        filesystem, root = pyarrow.fs.FileSystem.from_uri(stem if "://" in stem else os.path.abspath(stem))  # noqa: PTH100
-    except (pa.ArrowInvalid, OSError) as cause:
-        msg = f"dataset.path {path} can't be opened: {first_line(cause)}"
-        raise DatasetNotFoundError(msg) from cause
-    info = filesystem.get_file_info(root)
-    if info.type == pyarrow.fs.FileType.NotFound:
-        error = DatasetNotFoundError(f"dataset.path does not exist: {path}")
-        error.add_note("Relative paths are relative to the folder of kmstream.toml.")
-        raise error
-    if info.type == pyarrow.fs.FileType.File:
-        return filesystem, str(PurePosixPath(root).parent), {PurePosixPath(root).name: info}, []
-    found: dict[str, pyarrow.fs.FileInfo] = {}
-    ignored: list[str] = []
-    try:
-        listed = filesystem.get_file_info(pyarrow.fs.FileSelector(root, recursive=True))
-    except PermissionError as cause:
-        raise _denied(path) from cause
-    for info in listed:
-        if info.type != pyarrow.fs.FileType.File:
-            continue
-        relative = info.path[len(root) :].lstrip("/")
-        hidden = _is_hidden(relative)
-        if below is None:
-            right = relative.endswith(SUFFIXES)
-        else:
-            right = re.fullmatch(glob_translate(below), relative) is not None
-        if hidden or not info.size or not right:
-            ignored.append(relative)
-        else:
-            found[relative] = info
-    return filesystem, root, found, ignored
+def _read_footers(
+    filesystem: "pyarrow.fs.FileSystem | AbstractFileSystem",
+    files: Sequence[tuple[str, File]],
+    features: FeaturesConfig,
+    config: Config,
+) -> Iterator[Partition]:
+    """Read the footers of files: by threads that mostly wait; of very many files by the workers of a cluster."""
+    read = partial(_read_footer, filesystem, features, config)
+    if len(files) > _MANY_FILES and uses_cluster(config.engine):
+        size = max(_MANY_FILES, -(-len(files) // MAX_TASKS))
+        groups = [files[first : first + size] for first in range(0, len(files), size)]
+        yield from chain.from_iterable(map_in_order(partial(_read_group, read), groups, config.engine))
+    else:
+        is_here = isinstance(filesystem, pyarrow.fs.FileSystem)
+        with ThreadPoolExecutor(_FOOTER_THREADS if is_here else _STORE_THREADS) as pool:
+            yield from pool.map(read, files)
 
 
-def _denied(path: str) -> DatasetNotFoundError:
-    error = DatasetNotFoundError(f"{path} can't be read: permission denied")
-    error.add_note("Give the user who runs kmstream the permission to read it.")
-    return error
-
-
-def _is_hidden(path: str) -> bool:
-    return any(part.startswith(("_", ".")) for part in PurePosixPath(path).parts)
-
-
-def is_chosen(path: str, only: Sequence[str]) -> bool:
-    """Whether a partition matches one of some globs, or lies in a folder that does; without globs, each does.
-
-    Examples
-    --------
-    >>> is_chosen("month=04/a.parquet", ["month=0*"]), is_chosen("month=04/a.parquet", ["b*"])
-    (True, False)
-    """
-    globs = [glob.rstrip("/") for glob in only]
-    return not globs or any(fnmatch.fnmatchcase(path, g) or fnmatch.fnmatchcase(path, f"{g}/*") for g in globs)
+def _read_group(read: Callable[[tuple[str, File]], Partition], files: Sequence[tuple[str, File]]) -> list[Partition]:
+    with ThreadPoolExecutor(_FOOTER_THREADS) as pool:
+        return list(pool.map(read, files))
 
 
 def _read_footer(
-    filesystem: pyarrow.fs.FileSystem,
-    path: str,
-    info: pyarrow.fs.FileInfo,
+    filesystem: "pyarrow.fs.FileSystem | AbstractFileSystem",
     features: FeaturesConfig,
     config: Config,
+    file: tuple[str, File],
 ) -> Partition:
+    path, found = file
     try:
-        with open_parquet(filesystem, info.path) as file:
-            metadata, schema = file.metadata, file.schema_arrow
+        with _open_footer(filesystem, found) as parquet:
+            metadata, schema = parquet.metadata, parquet.schema_arrow
+    except StorageError:
+        raise
     except (pa.ArrowException, OSError) as cause:
         if isinstance(cause, PermissionError):
-            raise _denied(info.path) from cause
+            raise make_denied(found.uri) from cause
         if isinstance(cause, OSError) and cause.errno is not None:
             raise
         error = CorruptFileError(f"{path} is not a readable Parquet file: {first_line(cause)}")
-        error.add_note(f"in {info.path}")
+        error.add_note(f"in {found.uri}")
         error.add_note("Write the file again, or move it out of dataset.path.")
         raise error from cause
     hive = hive_values(path, schema.names)
@@ -304,10 +260,11 @@ def _read_footer(
     check_schema(schema, hive, features, None if config.output.columns == "all" else config.output.columns, path)
     check_weight_columns(schema, hive, features.weight, time, path)
     names = set(features.columns)
-    decoded = on_disk = 0
+    decoded = on_disk = longest = 0
     largest: dict[str, int] = {}  # column chunk, uncompressed
     for group in range(metadata.num_row_groups):
         row_group = metadata.row_group(group)
+        before = on_disk
         for column in map(row_group.column, range(row_group.num_columns)):
             decoded += max(column.total_uncompressed_size, int(column.num_values * _value_bytes(column)))
             if column.path_in_schema in names:
@@ -315,21 +272,36 @@ def _read_footer(
                 largest[column.path_in_schema] = max(
                     largest.get(column.path_in_schema, 0), column.total_uncompressed_size
                 )
+        longest = max(longest, on_disk - before)
+    fetched = 0  # what is held of the file itself, besides its pages
+    if not isinstance(filesystem, pyarrow.fs.FileSystem):
+        fetched = longest if longest <= MOST_AHEAD_BYTES else STORE_BUFFER_BYTES * len(largest)
     return Partition(
         path=path,
-        uri=info.path,
+        uri=found.uri,
         rows=metadata.num_rows,
-        bytes=info.size,
-        fingerprint=make_fingerprint(info),
+        bytes=found.size,
+        fingerprint=found.fingerprint,
         hive=hive,
         row_groups=tuple(metadata.row_group(g).num_rows for g in range(metadata.num_row_groups)),
         decoded_bytes=decoded,
         feature_bytes=on_disk,
-        reader_bytes=sum(min(size, _PAGE_BYTES) for size in largest.values()) * _PAGES_HELD,
+        group_bytes=longest,
+        reader_bytes=sum(min(size, _PAGE_BYTES) for size in largest.values()) * _PAGES_HELD + fetched,
         newest=_find_newest(metadata, hive, time) if time else None,
         key_type=find_key_type(schema, config.dataset.key, path) if config.dataset.key else None,
         is_labelled=any(name in CLUSTER_COLUMNS for name in (*schema.names, *hive)),
     )
+
+
+@contextmanager
+def _open_footer(filesystem: "pyarrow.fs.FileSystem | AbstractFileSystem", found: File) -> Iterator[pq.ParquetFile]:
+    if isinstance(filesystem, pyarrow.fs.FileSystem):
+        with open_parquet(Path(found.uri)) as file:
+            yield file
+    else:
+        with explain_storage_errors(found.uri), pq.ParquetFile(RangedFile(filesystem, found.uri, found.size)) as file:
+            yield file
 
 
 def _find_newest(metadata: pq.FileMetaData, hive: Mapping[str, str], time: str) -> float | None:

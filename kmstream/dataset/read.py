@@ -1,20 +1,26 @@
 """Rows of a partition, in order, in batches of an exact size, in little memory."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from datetime import datetime
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.fs
 import pyarrow.parquet as pq
 
 from kmstream.dataset.schema import HIVE_NULL
-from kmstream.errors import CorruptFileError, InvalidFeatureError
+from kmstream.errors import CorruptFileError, InvalidFeatureError, StorageError
+from kmstream.storage import Place, RangedFile, explain_storage_errors, is_local
 
 if TYPE_CHECKING:
     from kmstream.dataset.find import Dataset, Partition, Span
 
 _READ_BUFFER_BYTES = 1 << 16  # per column: column chunks are streamed, never held whole
+STORE_BUFFER_BYTES = 1 << 22  # the same from a store, where a request costs as much as a megabyte
+MOST_AHEAD_BYTES = 1 << 26  # of a row group's features; more are streamed
 
 
 def read_batches(
@@ -46,10 +52,12 @@ def read_batches(
     in_file = None if whole or columns is None else [name for name in columns if name not in partition.hive]
     first = span.first_row
     try:
-        with open_parquet(dataset.filesystem, partition.uri) as file:
+        with open_partition(dataset, partition, whole=in_file is None and whole) as file:
             for rows in _cut(_read_row_groups(file, span, in_file, chunk_rows), chunk_rows):
                 yield first, _add_hive_columns(rows, partition, needed)
                 first += rows.num_rows
+    except StorageError:
+        raise
     except (pa.ArrowException, OSError) as cause:
         check_unchanged(dataset, partition)
         if isinstance(cause, OSError) and cause.errno is not None:  # the storage failed, not the file
@@ -66,16 +74,22 @@ def read_batches(
         raise error
 
 
-def make_fingerprint(info: pyarrow.fs.FileInfo) -> str:
-    """Give what changes when the size or the modification time of a file does.
+def make_fingerprint(info: pyarrow.fs.FileInfo | Mapping[str, Any]) -> str:
+    """Give what changes when a file does: its size, and its time or the tag that a store gives to its content.
 
     Examples
     --------
     >>> info = pyarrow.fs.FileInfo("a.parquet", pyarrow.fs.FileType.File, size=123, mtime_ns=456)
-    >>> make_fingerprint(info)
-    '123-456'
+    >>> make_fingerprint(info), make_fingerprint({"size": 123, "ETag": '"9a7f"'})
+    ('123-456', '123-9a7f')
     """
-    return f"{info.size}-{info.mtime_ns}"
+    if isinstance(info, pyarrow.fs.FileInfo):
+        return f"{info.size}-{info.mtime_ns}"
+    tags = (info[key] for key in ("ETag", "etag", "md5Hash", "LastModified", "mtime", "created") if info.get(key))
+    tag = next(tags, "")
+    if isinstance(tag, datetime):  # a listing of fsspec's memory tells it as a number
+        tag = tag.timestamp()
+    return f"{info['size']}-{str(tag).strip(chr(34))}"
 
 
 def check_unchanged(dataset: "Dataset", partition: "Partition") -> None:
@@ -85,9 +99,7 @@ def check_unchanged(dataset: "Dataset", partition: "Partition") -> None:
     ------
     CorruptFileError
     """
-    info = dataset.filesystem.get_file_info(partition.uri)
-    there = info.type == pyarrow.fs.FileType.File
-    now = make_fingerprint(info) if there else "no such file"
+    now = _find_fingerprint(dataset, partition) or "no such file"
     if now != partition.fingerprint:
         error = CorruptFileError(
             f"{partition.path} has changed since the run began: size and time were {partition.fingerprint}, now {now}"
@@ -95,6 +107,17 @@ def check_unchanged(dataset: "Dataset", partition: "Partition") -> None:
         error.add_note(f"in {partition.uri}")
         error.add_note("Let whoever writes it finish, then run again; nothing was published.")
         raise error
+
+
+def _find_fingerprint(dataset: "Dataset", partition: "Partition") -> str | None:
+    if isinstance(dataset.filesystem, pyarrow.fs.FileSystem):
+        info = dataset.filesystem.get_file_info(partition.uri)
+        return make_fingerprint(info) if info.type == pyarrow.fs.FileType.File else None
+    with explain_storage_errors(partition.path):
+        try:
+            return make_fingerprint(dataset.filesystem.info(partition.uri))
+        except FileNotFoundError:
+            return None
 
 
 @contextmanager
@@ -124,7 +147,10 @@ def _read_row_groups(
         row += n_rows
     left = span.rows
     # A column whose name has dots would be taken for a nested path, so the names asked for are checked in the result.
-    for batch in file.iter_batches(chunk_rows, row_groups=wanted, columns=columns, use_threads=False):
+    # One after the other: what is fetched ahead from a store is the columns of one row group.
+    for batch in chain.from_iterable(
+        file.iter_batches(chunk_rows, row_groups=[group], columns=columns, use_threads=False) for group in wanted
+    ):
         if skip >= batch.num_rows:
             skip -= batch.num_rows
             continue
@@ -163,13 +189,37 @@ def _add_hive_columns(rows: pa.Table, partition: "Partition", columns: Sequence[
 
 
 @contextmanager
-def open_parquet(filesystem: pyarrow.fs.FileSystem, uri: str) -> Iterator[pq.ParquetFile]:
+def open_partition(dataset: "Dataset", partition: "Partition", *, whole: bool = False) -> Iterator[pq.ParquetFile]:
+    """Open a file of a dataset, to read its features or the whole of it.
+
+    On this machine's disks column chunks are streamed, not held. From a store the features of a row group are fetched
+    by few requests, unless they are too large to be held.
+    """
+    if isinstance(dataset.filesystem, pyarrow.fs.FileSystem):
+        with open_parquet(Path(partition.uri)) as file:
+            yield file
+        return
+    with explain_storage_errors(partition.path):
+        source = RangedFile(dataset.filesystem, partition.uri, partition.bytes)
+        ahead = not whole and partition.group_bytes <= MOST_AHEAD_BYTES
+        with pq.ParquetFile(source, pre_buffer=ahead, buffer_size=0 if ahead else STORE_BUFFER_BYTES) as file:
+            yield file
+
+
+@contextmanager
+def open_parquet(place: Place) -> Iterator[pq.ParquetFile]:
     """Open a Parquet file so that column chunks are streamed, not held."""
-    with (
-        filesystem.open_input_file(uri) as source,
-        pq.ParquetFile(source, pre_buffer=False, buffer_size=_READ_BUFFER_BYTES) as file,
-    ):
-        yield file
+    if is_local(place):
+        with (
+            pyarrow.fs.LocalFileSystem().open_input_file(str(place)) as local,
+            pq.ParquetFile(local, pre_buffer=False, buffer_size=_READ_BUFFER_BYTES) as file,
+        ):
+            yield file
+        return
+    with explain_storage_errors(place):
+        source = RangedFile(place.fs, place.path, place.fs.size(place.path))
+        with pq.ParquetFile(source, pre_buffer=False, buffer_size=STORE_BUFFER_BYTES) as file:
+            yield file
 
 
 def first_line(cause: BaseException) -> str:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kmstream import pipeline
-from kmstream.assignments import explain_write_errors, read_manifest
+from kmstream.assignments import read_manifest
 from kmstream.clustering import find_nearest
 from kmstream.config import load_config
 from kmstream.demo.story import DemoResult, Month, Refit, Segment, describe_customers
@@ -23,6 +23,7 @@ from kmstream.features import encode
 from kmstream.pipeline import SILENT
 from kmstream.results import RefreshResult, ScoreResult
 from kmstream.search import search_centroids
+from kmstream.storage import explain_write_errors
 from kmstream.store import Store
 from kmstream.versions import diff_versions
 

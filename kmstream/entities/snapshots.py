@@ -4,19 +4,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, reduce
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.fs
 import pyarrow.parquet as pq
 
 from kmstream.dataset import find_key_type, open_parquet, sortable_type, widen_key_type
 from kmstream.dataset.read import first_line
 from kmstream.dataset.schema import make_key_error
 from kmstream.entities.held import Held
-from kmstream.errors import CorruptFileError
+from kmstream.errors import CorruptFileError, StorageError
+from kmstream.storage import Place
 
 _BATCH_ROWS, _BATCH_ROW_BYTES = 1 << 16, 512  # rows read at a time, at most; the part of the limit for each of them
 
@@ -29,7 +28,7 @@ class Snapshot:
     ----------
     when : str
         What the time is called: a partition, or the folder of several.
-    paths : tuple of Path
+    paths : tuple of Place
         Each holds the key column and `cluster_id`, which is null where a row could not be assigned.
     labels : tuple of str
         Names by cluster_id.
@@ -41,7 +40,7 @@ class Snapshot:
     """
 
     when: str
-    paths: tuple[Path, ...]
+    paths: tuple[Place, ...]
     labels: tuple[str, ...]
     before: "Snapshot | None" = None
     told: bool = True
@@ -112,7 +111,7 @@ def find_common_type(steps: Sequence[Snapshot], key: str) -> pa.DataType:
     return pa.string() if pa.types.is_null(common) else common
 
 
-def read_key_type(path: Path, key: str) -> pa.DataType:
+def read_key_type(path: Place, key: str) -> pa.DataType:
     """Read the type of the key from the footer of an assignment file.
 
     Raises
@@ -158,7 +157,7 @@ def read_rows(search: Search, step: Snapshot, wanted: Range) -> Iterator[Held]:
                 yield Held(keys, code, np.ones(len(code), np.int64))
 
 
-def _cast(keys: pa.Array, search: Search, path: Path) -> pa.Array:
+def _cast(keys: pa.Array, search: Search, path: Place) -> pa.Array:
     kind = search.sorted_type
     try:
         return (keys.storage if isinstance(keys, pa.ExtensionArray) else keys).cast(kind)
@@ -167,18 +166,18 @@ def _cast(keys: pa.Array, search: Search, path: Path) -> pa.Array:
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[pq.ParquetFile]:
+def _open(path: Place) -> Iterator[pq.ParquetFile]:
     """Open an assignment file, and explain what goes wrong while it is open."""
     try:
-        with open_parquet(pyarrow.fs.LocalFileSystem(), str(path)) as file:
+        with open_parquet(path) as file:
             yield file
     except (pa.ArrowException, OSError) as cause:
-        if isinstance(cause, OSError) and cause.errno is not None:  # the storage failed, not the file
-            raise
+        if isinstance(cause, StorageError) or (isinstance(cause, OSError) and cause.errno is not None):
+            raise  # the storage failed, not the file
         raise _make_corrupt(f"the file can't be read: {first_line(cause)}", path) from cause
 
 
-def _make_corrupt(problem: str, path: Path) -> CorruptFileError:
+def _make_corrupt(problem: str, path: Place) -> CorruptFileError:
     error = CorruptFileError(f"assignments of {path.name}: {problem}")
     error.add_note(f"in {path}")
     error.add_note("Something else wrote to it. Remove it, and run `kmstream refresh`, which writes all of them again.")

@@ -6,8 +6,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kmstream.assignments import explain_write_errors, sync_file
 from kmstream.entities.snapshots import Search
+from kmstream.storage import explain_write_errors, sync_file
 
 _GROUP_ROWS = 1 << 17  # per row group of the table
 

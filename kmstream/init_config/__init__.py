@@ -14,13 +14,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from kmstream.assignments import replace_file
 from kmstream.config import Config, DatasetConfig, FeaturesConfig, parse_config
 from kmstream.dataset import Dataset, open_dataset, split_glob
 from kmstream.errors import ConfigError, DataError, MemoryLimitError
 from kmstream.init_config.judge import Column, judge_columns
 from kmstream.init_config.render import render_config
 from kmstream.plan import make_plan
+from kmstream.storage import replace_file
 
 N_CLUSTERS = 5
 HEAVY_TAIL = 5.0  # a few values widen the standard deviation this much; they would get segments of their own

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from kmstream.dataset import Dataset, Partition, Span, open_parquet, read_batches
+from kmstream.dataset import Dataset, Partition, Span, open_partition, read_batches
 from kmstream.features import is_numeric, to_float64
 from kmstream.report.wording import shorten
 
@@ -148,7 +148,7 @@ def gather_facts(dataset: Dataset) -> list[Facts]:
 
 
 def _read_footer(dataset: Dataset, partition: Partition) -> tuple[pq.FileMetaData, pa.Schema]:
-    with open_parquet(dataset.filesystem, partition.uri) as file:
+    with open_partition(dataset, partition) as file:
         return file.metadata, file.schema_arrow
 
 

@@ -18,6 +18,8 @@ from kmstream.report.facts import ModelFacts, RunFacts
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from kmstream.storage import Place
+
 __all__ = ["ModelFacts", "RunFacts", "write_model_card", "write_report"]
 
 
@@ -28,7 +30,7 @@ def write_report(
     reference_sample: "pa.Table | None",
     current_sample: "pa.Table | None",
     run: RunFacts,
-    output: Path | None = None,
+    output: "Place | None" = None,
 ) -> None:
     """Write one self-contained HTML page about a run; it needs no network to be read.
 
@@ -42,7 +44,7 @@ def write_report(
         Raw feature columns in original units and, if known, a string column ``cluster_label``. Without both, the page
         has no feature distributions.
     run : RunFacts
-    output : Path, optional
+    output : Place, optional
         Where the run is to be added to the workspace, as soon as it is visible: see `workspace.stage_snapshot`.
     """
     from kmstream.report.page import render_page

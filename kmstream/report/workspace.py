@@ -19,8 +19,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kmstream.assignments import replace_file
 from kmstream.errors import ConfigError, CorruptFileError, ModelNotFoundError
+from kmstream.storage import (
+    Place,
+    checkout,
+    is_folder,
+    is_local,
+    list_files,
+    move,
+    read_text,
+    remove_file,
+    remove_tree,
+    replace_file,
+)
 
 if TYPE_CHECKING:
     from evidently.core.report import Snapshot
@@ -32,7 +43,7 @@ _RUNS = ("models", "reports")  # folders of the output that have one of each run
 _log = logging.getLogger(__name__)
 
 
-def stage_snapshot(output: Path, run_id: str, snapshot: "Snapshot") -> None:
+def stage_snapshot(output: Place, run_id: str, snapshot: "Snapshot") -> None:
     """Write the snapshot of a run that is not visible yet; `add_staged` adds it, or drops it if the run never is."""
     from evidently.legacy.utils import NumpyEncoder
 
@@ -43,30 +54,30 @@ def stage_snapshot(output: Path, run_id: str, snapshot: "Snapshot") -> None:
         replace_file(output / STAGED / f"{run_id}.json", json.dumps(content, cls=NumpyEncoder))
 
 
-def add_staged(output: Path) -> None:
+def add_staged(output: Place) -> None:
     """Add what runs have staged to the workspace, by one writer at a time.
 
     A run is one snapshot, however often it is added. What can't be added stays for the next run.
     """
     with _warn_of(f"{output / WORKSPACE} could not be written; the next run tries again"):
-        for staged in sorted((output / STAGED).glob("*")):
+        for staged in (output / STAGED / path for path in sorted(list_files(output / STAGED))):
             name = _read_name(staged)
-            if name and any((output / folder / staged.stem).is_dir() for folder in _RUNS):
+            if name and any(is_folder(output / folder / staged.stem) for folder in _RUNS):
                 project = find_project_id(name)
                 folder = output / WORKSPACE / str(project)
                 _write_project(folder, name)
-                (folder / "snapshots").mkdir(exist_ok=True)
-                staged.replace(folder / "snapshots" / f"{uuid.uuid5(project, staged.stem)}.json")
+                if is_local(folder):
+                    (folder / "snapshots").mkdir(exist_ok=True)
+                move(staged, folder / "snapshots" / f"{uuid.uuid5(project, staged.stem)}.json")
             else:
-                staged.unlink()  # of a run that came to nothing, or torn
-        with contextlib.suppress(FileNotFoundError):
-            (output / STAGED).rmdir()
+                remove_file(staged)  # of a run that came to nothing, or torn
+        remove_tree(output / STAGED)
 
 
-def _read_name(staged: Path) -> str:
+def _read_name(staged: Place) -> str:
     """Read whose snapshot it is; empty if it is none."""
     try:
-        return str(json.loads(staged.read_text(encoding="utf-8"))["metadata"]["name"])
+        return str(json.loads(read_text(staged))["metadata"]["name"])
     except (ValueError, KeyError, TypeError):
         return ""
 
@@ -82,12 +93,13 @@ def find_project_id(name: str) -> uuid.UUID:
     return uuid.uuid5(uuid.NAMESPACE_URL, f"kmstream:{name}")
 
 
-def serve_workspace(output: Path, host: str, port: int, tell_address: Callable[[str], None]) -> None:
+def serve_workspace(output: Place, host: str, port: int, tell_address: Callable[[str], None]) -> None:
     """Serve the workspace by evidently's own service until the process is interrupted; it reports to nobody.
 
     Parameters
     ----------
-    output : Path
+    output : Place
+        That of an object store is copied first; what runs add later is shown after the next start.
     host : str
         There is no login: whoever can reach it can read, and delete.
     port : int
@@ -104,9 +116,7 @@ def serve_workspace(output: Path, host: str, port: int, tell_address: Callable[[
     ConfigError
         If the address can't be had.
     """
-    workspace = output / WORKSPACE
-    _check_workspace(workspace)
-    with _bind(host, port) as bound:
+    with checkout(output / WORKSPACE) as workspace, _bind_checked(workspace, host, port) as bound:
         os.environ.setdefault("DO_NOT_TRACK", "1")
         import uvicorn
         from evidently.ui.service.app import create_app
@@ -147,6 +157,11 @@ def _check_workspace(workspace: Path) -> None:
             raise corrupt
 
 
+def _bind_checked(workspace: Path, host: str, port: int) -> socket.socket:
+    _check_workspace(workspace)
+    return _bind(host, port)
+
+
 def _bind(host: str, port: int) -> socket.socket:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -167,7 +182,7 @@ def _bind(host: str, port: int) -> socket.socket:
     return bound
 
 
-def _write_project(folder: Path, name: str) -> None:
+def _write_project(folder: Place, name: str) -> None:
     """Write the project and its dashboard where they are missing or damaged; people may have changed them."""
     from evidently.legacy.utils import NumpyEncoder
     from evidently.sdk.models import DashboardModel, DashboardTabModel, ProjectModel
@@ -185,9 +200,9 @@ def _write_project(folder: Path, name: str) -> None:
         replace_file(folder / "metadata.json", json.dumps(project.dict(), cls=NumpyEncoder))
 
 
-def _read_json(file: Path) -> Any:  # noqa: ANN401 - whatever it holds
+def _read_json(file: Place) -> Any:  # noqa: ANN401 - whatever it holds
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        return json.loads(read_text(file))
     except (FileNotFoundError, ValueError):
         return None
 

@@ -1,28 +1,39 @@
 """The `models/` folder of one segmentation: save, load, publish, history, lock."""
 
+import hashlib
 import json
 import os
-import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import filelock
 
-from kmstream.assignments import (
-    COMMIT,
-    PROGRESS,
-    SUCCESS,
-    explain_write_errors,
-    is_version,
-    remove_leftovers,
-    replace_file,
-    sync_file,
-    unmark_complete,
-)
+from kmstream.assignments import COMMIT, PROGRESS, SUCCESS, is_version, remove_leftovers, unmark_complete
 from kmstream.errors import ConfigError, LockHeldError, ModelNotFoundError
+from kmstream.storage import (
+    Place,
+    checkout,
+    exists,
+    explain_storage_errors,
+    explain_write_errors,
+    hold_lease,
+    is_folder,
+    is_local,
+    list_files,
+    move,
+    new_folder,
+    open_place,
+    put_if,
+    read_tagged,
+    read_text,
+    remove_file,
+    remove_tree,
+    replace_file,
+)
 from kmstream.store.version import (
     ModelVersion,
     check_version,
@@ -34,25 +45,44 @@ from kmstream.store.version import (
     write_version,
 )
 
+if TYPE_CHECKING:
+    from upath import UPath
+
 UNFINISHED = ".unfinished"
+LAST_FILE = "checksums.json"  # of a version: on an object store, where files come one by one, it is there with this
+_TRIES = 20
 
 
 class Store:
     """The `models/` folder of one segmentation."""
 
     def __init__(self, output: str | Path) -> None:
-        self.output = Path(output)
+        self.output = open_place(os.fspath(output))
         self.models = self.output / "models"
+        self._check_lock: Callable[[], None] = lambda: None
+        self._files: set[str] | None = None  # below models/ of an object store, listed once
 
-    def assignments(self, version: str) -> Path:
+    def assignments(self, version: str) -> Place:
         """Give the folder of a version's assignments."""
         return self.output / "assignments" / version
 
-    def unfinished_assignments(self, version: str) -> Path:
-        """Give the folder where they are while the version is not saved yet."""
-        return self.output / "assignments" / f".{version}.refresh"
+    def unfinished_assignments(self, version: str) -> Place:
+        """Give the folder where they are while the version is not saved yet.
 
-    def path(self, version: str) -> Path:
+        On an object store, which renames nothing, it is the folder where they stay: `_SUCCESS` says what is complete.
+        """
+        folder = self.assignments(version)
+        return folder.with_name(f".{version}.refresh") if is_local(folder) else folder
+
+    @property
+    def scratch(self) -> Path:
+        """Give the folder, on this machine's disks, of what a run needs while it is under way."""
+        if is_local(self.models):
+            return self.models / ".scratch"
+        digest = hashlib.blake2b(str(self.output).encode(), digest_size=8).hexdigest()
+        return Path(tempfile.gettempdir()) / f"kmstream-{digest}"
+
+    def path(self, version: str) -> Place:
         """Give the folder of a version."""
         return self.models / version
 
@@ -60,19 +90,19 @@ class Store:
     def current(self) -> str | None:
         """The published version, or None before the first."""
         try:
-            return (self.models / "CURRENT").read_text(encoding="utf-8").strip()
+            return read_text(self.models / "CURRENT").strip()
         except FileNotFoundError:
             return None
 
     @property
     def is_finishing(self) -> bool:
         """Whether a run was cut off while its result was being made visible."""
-        return (self.models / UNFINISHED).exists() or any((self.output / "assignments").glob(f".v*/{COMMIT}"))
+        return exists(self.models / UNFINISHED) or any((self.output / "assignments").glob(f".v*/{COMMIT}"))
 
     @property
     def has_progress(self) -> bool:
         """Whether a run was cut off that another one can go on from."""
-        return any((self.output / "assignments").glob(f".v*/{PROGRESS}"))
+        return any((self.output / "assignments").glob(f"*v*/{PROGRESS}"))
 
     def refuse_lost_current(self) -> None:
         """Refuse to start anew where a version was published and only CURRENT is gone.
@@ -91,9 +121,12 @@ class Store:
 
     def versions(self) -> list[str]:
         """List every version, held ones too, oldest first."""
-        if not self.models.is_dir():
-            return []
-        return sorted(path.name for path in self.models.iterdir() if path.is_dir() and is_version(path.name))
+        if is_local(self.models):
+            found = (path.name for path in self.models.iterdir() if path.is_dir()) if self.models.is_dir() else ()
+        else:
+            self._files = list_files(self.models) if self._files is None else self._files
+            found = (path.partition("/")[0] for path in self._files if path.endswith(f"/{LAST_FILE}"))
+        return sorted(filter(is_version, found))
 
     def next_version(self) -> str:
         """Name the version after the newest."""
@@ -103,12 +136,20 @@ class Store:
 
     @contextmanager
     def lock(self, name: str) -> Iterator[None]:
-        """Hold the lock of this segmentation; the system frees it when the process ends, however it ends.
+        """Hold the lock of this segmentation; it is freed when the process ends, however it ends.
+
+        On a disk by the system and at once, on an object store when nobody renews it.
 
         Raises
         ------
         LockHeldError
         """
+        if not is_local(self.models):
+            with explain_storage_errors(self.output), hold_lease(self.models / ".lock", name) as check:
+                self._check_lock, self._files = check, None
+                self._finish_noted()
+                yield
+            return
         with explain_write_errors(self.models):
             self.models.mkdir(parents=True, exist_ok=True)
         held = filelock.FileLock(self.models / ".lock", blocking=False)
@@ -138,30 +179,30 @@ class Store:
         is_new : bool
             Whether going back removes the version.
         """
-        was_complete = (self.assignments(version) / SUCCESS).exists()
+        was_complete = exists(self.assignments(version) / SUCCESS)
         note = {"version": version, "time": time.isoformat(), "is_new": is_new, "was_complete": was_complete}
         replace_file(self.models / UNFINISHED, json.dumps(note) + "\n")
         try:
             yield
         except Exception:
             if is_new:  # the caller takes it back
-                (self.models / UNFINISHED).unlink(missing_ok=True)
+                remove_file(self.models / UNFINISHED)
             raise
-        (self.models / UNFINISHED).unlink()
+        remove_file(self.models / UNFINISHED)
 
     def _finish_what_was_cut_off(self) -> None:
         for path in self.models.glob(".*.tmp"):  # never seen by anyone
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-        shutil.rmtree(self.models / ".scratch", ignore_errors=True)
+            remove_tree(path) if path.is_dir() else remove_file(path)
+        remove_tree(self.scratch)
         self._finish_noted()
         remove_leftovers(self.output / "assignments")
         for path in (self.output / "assignments").glob(".v*.refresh"):
             if path != self.unfinished_assignments(self.next_version()):
-                shutil.rmtree(path)  # nobody will go on from it
+                remove_tree(path)  # nobody will go on from it
 
     def _finish_noted(self) -> None:
         try:
-            note = json.loads((self.models / UNFINISHED).read_text(encoding="utf-8"))
+            note = json.loads(read_text(self.models / UNFINISHED))
         except FileNotFoundError:
             return
         version = note["version"]
@@ -172,40 +213,33 @@ class Store:
             self.set_current(version)
         elif not events and note["is_new"]:
             self.remove(version)
-            if self.assignments(version).is_dir():
+            if is_folder(self.assignments(version)):
                 unmark_complete(self.assignments(version))
-                self.assignments(version).replace(self.unfinished_assignments(version))
+                move(self.assignments(version), self.unfinished_assignments(version))
         elif not events and not note["was_complete"]:
             unmark_complete(self.assignments(version))
-        (self.models / UNFINISHED).unlink()
+        remove_file(self.models / UNFINISHED)
 
     def save(self, version: ModelVersion, write_more: Callable[[Path], None]) -> None:
-        """Write a version's folder, with its checksums, in one rename.
+        """Write a version's folder, with its checksums; it is there whole or not at all.
 
         Parameters
         ----------
         version : ModelVersion
         write_more : callable
-            Given the folder; adds drift.json, report.html and MODEL_CARD.md.
+            Given a folder; adds drift.json, report.html and MODEL_CARD.md.
         """
-        folder, temporary = self.path(version.version), self.models / f".{version.version}.tmp"
-        with explain_write_errors(folder):
-            shutil.rmtree(temporary, ignore_errors=True)
-            temporary.mkdir(parents=True)
-            try:
-                write_version(temporary, version)
-                write_more(temporary)
-                checksums = {path.name: sha256_of(path) for path in sorted(temporary.iterdir())}
-                (temporary / "checksums.json").write_text(to_json_text(checksums), encoding="utf-8")
-                for path in temporary.iterdir():
-                    sync_file(path)
-                temporary.replace(folder)
-            finally:
-                shutil.rmtree(temporary, ignore_errors=True)
+        with new_folder(self.path(version.version), last=LAST_FILE) as folder:
+            write_version(folder, version)
+            write_more(folder)
+            checksums = {path.name: sha256_of(path) for path in sorted(folder.iterdir())}
+            (folder / LAST_FILE).write_text(to_json_text(checksums), encoding="utf-8")
+        self._files = None
 
     def remove(self, version: str) -> None:
         """Remove the model of a version that could not be published."""
-        shutil.rmtree(self.path(version), ignore_errors=True)
+        remove_tree(self.path(version))
+        self._files = None
 
     def load_current(self, name: str) -> ModelVersion:
         """Load the current version of the segmentation of this name.
@@ -247,8 +281,9 @@ class Store:
             )
             error.add_note(f"in {self.models}")
             raise error
-        check_version(folder)
-        found = read_version(folder)
+        with checkout(folder) as here:
+            check_version(here, folder)
+            found = read_version(here)
         called = self.renamed_since(found.version)
         return rename_labels(found, called) if called else found
 
@@ -272,17 +307,36 @@ class Store:
 
     def read_json(self, version: str, name: str) -> dict[str, Any]:
         """Read one JSON file of a version."""
-        return dict(json.loads((self.path(version) / name).read_text(encoding="utf-8")))
+        return dict(json.loads(read_text(self.path(version) / name)))
 
     def set_current(self, version: str) -> None:
-        """Publish: from here on every reader sees this version."""
-        replace_file(self.models / "CURRENT", f"{version}\n")
+        """Publish: from here on every reader sees this version.
+
+        Raises
+        ------
+        LockHeldError
+            If another run has published meanwhile, because this one had lost its lock.
+        """
+        place = self.models / "CURRENT"
+        if is_local(place):
+            replace_file(place, f"{version}\n")
+            return
+        self._check_lock()
+        before = read_tagged(place)
+        if put_if(place, f"{version}\n".encode(), before.tag if before else None) is None:
+            error = LockHeldError("CURRENT was changed by another run at the same time")
+            error.add_note(f"in {self.models}; look at `kmstream models list`, and run again.")
+            raise error
 
     def log(self, event: str, time: datetime, **facts: object) -> None:
         """Append a line to the history; one writer at a time, so that none takes another's half line for a cut one."""
         line = json.dumps({"time": time.isoformat(), "event": event, **facts}) + "\n"
         path = self.models / "history.jsonl"
-        turn = filelock.FileLock(self.models / ".history.lock")
+        if not is_local(path):
+            self._check_lock()
+            _append_line(path, line)
+            return
+        turn = filelock.FileLock(path.with_name(".history.lock"))
         with explain_write_errors(path), turn, path.open("a+b", buffering=0) as file:
             if file.tell() and os.pread(file.fileno(), 1, file.tell() - 1) != b"\n":
                 line = "\n" + line  # a crash cut the last line off; it stays alone
@@ -292,7 +346,7 @@ class Store:
     def history(self) -> list[dict[str, Any]]:
         """Read the history, oldest first; a line cut off by a crash is left out."""
         try:
-            lines = (self.models / "history.jsonl").read_text(encoding="utf-8").splitlines()
+            lines = read_text(self.models / "history.jsonl").splitlines()
         except FileNotFoundError:
             return []
         return [content for line in lines if (content := _parse_line(line)) is not None]
@@ -332,6 +386,18 @@ class Store:
             elif line["event"] == "rolled-back" and line["version"] == version and found == "rolled-back":
                 found = "promoted"
         return found
+
+
+def _append_line(path: "UPath", line: str) -> None:
+    """Put the history anew, with one line more, unless somebody else did so meanwhile: then with both."""
+    for _ in range(_TRIES):
+        before = read_tagged(path)
+        content, tag = (before.content, before.tag) if before else (b"", None)
+        if put_if(path, content + line.encode(), tag) is not None:
+            return
+    error = LockHeldError(f"the history is being written by others: {_TRIES} tries to add a line failed")
+    error.add_note(f"in {path}; run again when they have ended.")
+    raise error
 
 
 def _parse_line(line: str) -> dict[str, Any] | None:

@@ -196,18 +196,25 @@ def read_version(folder: Path) -> ModelVersion:
     )
 
 
-def check_version(folder: Path) -> None:
+def check_version(folder: Path, place: object = None) -> None:
     """Refuse a folder with a file that is not the one that was published.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+    place : optional
+        Where people find it, if not there.
 
     Raises
     ------
     ChecksumMismatchError
     """
+    place = place or folder
     try:
         checksums = json.loads((folder / "checksums.json").read_text(encoding="utf-8")).items()
     except (OSError, ValueError) as cause:
         error = ChecksumMismatchError(f"checksums.json of {folder.name} can't be read: {cause}")
-        error.add_note(f"in {folder}; restore the file from a backup, or roll back to a version that is whole.")
+        error.add_note(f"in {place}; restore the file from a backup, or roll back to a version that is whole.")
         raise error from cause
     for name, expected in checksums:
         path = folder / name
@@ -216,7 +223,7 @@ def check_version(folder: Path) -> None:
             error = ChecksumMismatchError(
                 f"{name} of {folder.name} has sha256 {observed[:12]}; expected {expected[:12]}"
             )
-            error.add_note(f"in {folder}")
+            error.add_note(f"in {place}")
             error.add_note("Restore the file from a backup, or `kmstream models rollback` to a version that is whole.")
             raise error
 

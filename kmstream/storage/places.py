@@ -1,0 +1,419 @@
+"""Files and folders of an output, by the same few words wherever they lie.
+
+A `Place` is a `pathlib.Path` on this machine's disks, or a `UPath` (the same words over fsspec) on an object store.
+What these do differently is here, and nowhere else: locally a file appears by a rename after a flush to the disk; on an
+object store a put is all or nothing, folders are only names, and nothing can be renamed, only copied by the store.
+"""
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from kmstream.errors import ConfigError, KmstreamError, OutputError, StorageError, StorageRefusedError
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+    from typing_extensions import TypeIs
+    from upath import UPath
+
+Place: TypeAlias = "Path | UPath"
+
+S3 = {"s3", "s3a"}
+REFUSED = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}  # a condition does not hold
+_MOST_REMOVED = 1000  # objects, by one request
+_guards: dict[str, Callable[[], None]] = {}  # of the folders whose lock this process holds
+
+
+def _options(scheme: str) -> dict[str, Any]:
+    """Give the options of a store's client.
+
+    Objects change behind our back, so listings are never remembered. The client tries again after 503, timeouts and
+    connections that break, with pauses that grow; as often as AWS's own tools where the environment says how often.
+    """
+    if scheme not in S3:
+        return {"use_listings_cache": False}
+    retries = {"mode": "standard", "total_max_attempts": int(os.environ.get("AWS_MAX_ATTEMPTS", "6"))}
+    return {"use_listings_cache": False, "config_kwargs": {"retries": retries, "max_pool_connections": 64}}
+
+
+_CLIENTS = {"botocore", "aiobotocore", "aiohttp", "fsspec", "s3fs", "gcsfs", "adlfs", "azure", "google"}
+
+
+def open_place(uri: str) -> Place:
+    """Give the file or folder of a path or URI; nothing is looked up yet.
+
+    Raises
+    ------
+    ConfigError
+        If the scheme is unknown, or what it needs is not installed.
+    """
+    if "://" not in uri:
+        return Path(uri)
+    from upath import UPath
+
+    try:
+        place = UPath(uri, **_options(uri.partition("://")[0]))
+        place.fs  # noqa: B018 - loads what the scheme needs
+    except (ImportError, ValueError) as cause:
+        raise _unknown_scheme(uri, cause) from cause
+    return place  # type: ignore[no-any-return]
+
+
+def open_filesystem(uri: str) -> "tuple[AbstractFileSystem, str]":
+    """Give the file system of a URI, and the path that it knows it by.
+
+    Raises
+    ------
+    ConfigError
+        If the scheme is unknown, or what it needs is not installed.
+    """
+    from fsspec.core import url_to_fs
+
+    try:
+        return url_to_fs(uri, **_options(uri.partition("://")[0]))  # type: ignore[no-any-return]
+    except (ImportError, ValueError) as cause:
+        raise _unknown_scheme(uri, cause) from cause
+
+
+def _unknown_scheme(uri: str, cause: Exception) -> ConfigError:
+    error = ConfigError(f"{uri} can't be opened: {cause}")
+    error.add_note("Expected a path, or a URI like s3://bucket/folder. Install gcsfs for gs://, adlfs for abfs://.")
+    return error
+
+
+def is_local(place: Place) -> "TypeIs[Path]":
+    """Whether it lies on this machine's disks."""
+    return isinstance(place, Path)
+
+
+def list_files(folder: Place) -> set[str]:
+    """List the files below a folder, at any depth, by their paths below it; one listing. None if there is no folder."""
+    if is_local(folder):
+        return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    with explain_storage_errors(folder):
+        return {path[len(folder.path.rstrip("/")) + 1 :] for path in _find(folder)}
+
+
+def exists(file: Place) -> bool:
+    """Whether there is a file."""
+    if is_local(file):
+        return file.is_file()
+    with explain_storage_errors(file):
+        if file.protocol not in S3:
+            return bool(file.fs.isfile(file.path))
+        bucket, key, _ = file.fs.split_path(file.path)
+        try:
+            file.fs.call_s3("head_object", Bucket=bucket, Key=key)
+        except FileNotFoundError:
+            return False
+        return True
+
+
+def is_folder(place: Place) -> bool:
+    """Whether there is a folder; on an object store one with a file in it."""
+    return place.is_dir() if is_local(place) else bool(list_files(place))
+
+
+def _find(folder: "UPath") -> list[str]:
+    """List what a store has below a folder, by one request for each thousand."""
+    fs, path = folder.fs, folder.path.rstrip("/")
+    if folder.protocol in S3 and "/" in path:  # otherwise s3fs looks for a file of that name where it finds nothing
+        parent, _, name = path.rpartition("/")
+        return list(fs.find(parent, prefix=f"{name}/"))
+    return [one for one in fs.find(path) if one.startswith(f"{path}/")]
+
+
+def read_bytes(place: Place) -> bytes:
+    """Read a small file whole, by one request.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none.
+    """
+    if is_local(place):
+        return place.read_bytes()
+    with explain_storage_errors(place):
+        # With its end unknown s3fs would first ask for the size.
+        try:
+            return bytes(place.fs.cat_file(place.path, **({"start": 0} if place.protocol in S3 else {})))
+        except OSError as error:
+            if find_code(error) != "InvalidRange":  # what is empty has none
+                raise
+            return b""
+
+
+def read_text(place: Place) -> str:
+    """Read a small file of text, like `read_bytes`."""
+    return read_bytes(place).decode()
+
+
+def replace_file(place: Place, text: str) -> None:
+    """Write a small file so that it is there whole or not at all, also after a power cut."""
+    replace_bytes(place, text.encode())
+
+
+def replace_bytes(place: Place, content: bytes | memoryview) -> None:
+    """Write a small file, like `replace_file`."""
+    with explain_write_errors(place):
+        if not is_local(place):
+            place.fs.pipe_file(place.path, bytes(content))
+            return
+        place.parent.mkdir(parents=True, exist_ok=True)
+        temporary = place.with_name(f".{place.name}.tmp")
+        try:
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(place)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def sync_file(path: Path) -> None:
+    """Wait until the disk has what was written to a file: a rename may reach it before the bytes do."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def remove_file(place: Place) -> None:
+    """Remove a file, if there is one."""
+    if is_local(place):
+        place.unlink(missing_ok=True)
+        return
+    with explain_write_errors(place), suppress(FileNotFoundError):
+        place.fs.rm_file(place.path)
+
+
+def remove_files(folder: Place, paths: Collection[str]) -> None:
+    """Remove files below a folder, those of them that are there."""
+    if is_local(folder):
+        for path in paths:
+            if (folder / path).is_file():
+                (folder / path).unlink()
+    elif paths:
+        with explain_write_errors(folder):
+            _remove_objects(folder.fs, [f"{folder.path}/{path}" for path in paths])
+
+
+def remove_tree(folder: Place) -> None:
+    """Remove a folder with all that is in it, if there is one; what can't be removed stays."""
+    if is_local(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+        return
+    with explain_write_errors(folder):
+        _remove_objects(folder.fs, _find(folder))
+
+
+def move(source: Place, target: Place) -> None:
+    """Move a file or folder within an output; on an object store, where each file is copied, can be done again.
+
+    Moving to where it is does nothing.
+    """
+    if source == target:
+        return
+    if is_local(source) and is_local(target):
+        source.replace(target)
+        return
+    source, target = _both_stored(source, target)
+    with explain_write_errors(target):
+        root, fs = source.path.rstrip("/"), source.fs
+        paths = _find(source) or [root]  # of a file, itself
+        _move_objects(fs, paths, [target.path.rstrip("/") + path[len(root) :] for path in paths])
+
+
+def move_files(source: Place, target: Place, paths: Sequence[str]) -> None:
+    """Move those of some files that are there to the same place below another folder; can be done again."""
+    there = list_files(source)
+    chosen = [path for path in paths if path in there]
+    if is_local(source) and is_local(target):
+        for path in chosen:
+            (target / path).parent.mkdir(parents=True, exist_ok=True)
+            (source / path).replace(target / path)
+        return
+    source, target = _both_stored(source, target)
+    with explain_write_errors(target):
+        _move_objects(source.fs, *([f"{root.path}/{path}" for path in chosen] for root in (source, target)))
+
+
+def _both_stored(source: Place, target: Place) -> "tuple[UPath, UPath]":
+    if is_local(source) or is_local(target):
+        msg = f"{source} and {target} are not of one output"
+        raise ValueError(msg)
+    return source, target
+
+
+def _move_objects(fs: "AbstractFileSystem", paths: list[str], targets: list[str]) -> None:
+    if paths:
+        fs.copy(paths, targets)
+        _remove_objects(fs, paths)
+
+
+def _remove_objects(fs: "AbstractFileSystem", paths: list[str]) -> None:
+    """Remove those of some objects that are there; fsspec's `rm` would take some names for globs."""
+    if not S3 & {*fs.protocol}:
+        for path in paths:
+            with suppress(FileNotFoundError):
+                fs.rm_file(path)
+        return
+    for first in range(0, len(paths), _MOST_REMOVED):
+        places = [fs.split_path(path) for path in paths[first : first + _MOST_REMOVED]]
+        named = {"Objects": [{"Key": key} for _, key, _ in places], "Quiet": True}
+        answer = fs.call_s3("delete_objects", Bucket=places[0][0], Delete=named)
+        for one in answer.get("Errors", ()):
+            error = StorageError(f"{one['Key']} can't be removed: {one.get('Message') or one['Code']}")
+            error.add_note("Mend the permissions of the bucket, and run again.")
+            raise error
+
+
+@contextmanager
+def checkout(folder: Place) -> Iterator[Path]:
+    """Give a folder, or a file, as one of this machine's disks: itself, or a copy that is gone when the block ends."""
+    if is_local(folder):
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="kmstream-") as temporary:
+        here = Path(temporary) / folder.name
+        with explain_storage_errors(folder):
+            root = folder.path.rstrip("/")
+            for path in (paths := _find(folder) or [root]):
+                (here / path[len(root) + 1 :]).parent.mkdir(parents=True, exist_ok=True)
+            folder.fs.get(paths, [str(here / path[len(root) + 1 :]) if path != root else str(here) for path in paths])
+        yield here
+
+
+@contextmanager
+def new_folder(target: Place, last: str = "") -> Iterator[Path]:
+    """Give an empty folder of this machine, whose files appear at the target when the block ends without an error.
+
+    Parameters
+    ----------
+    target : Place
+        What is there is replaced.
+    last : str
+        The file by which readers of an object store know that all others are there.
+    """
+    if is_local(target):
+        temporary = target.with_name(f".{target.name}.tmp")
+        with explain_write_errors(target):
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir(parents=True)
+            try:
+                yield temporary
+                for path in temporary.iterdir():
+                    sync_file(path)
+                shutil.rmtree(target, ignore_errors=True)
+                temporary.replace(target)
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
+        return
+    with tempfile.TemporaryDirectory(prefix="kmstream-") as temporary_name:
+        temporary = Path(temporary_name)
+        yield temporary
+        remove_tree(target)
+        names = sorted(path.name for path in temporary.iterdir() if path.name != last)
+        with explain_write_errors(target):
+            target.fs.put([str(temporary / name) for name in names], [f"{target.path}/{name}" for name in names])
+            if last:
+                target.fs.put_file(str(temporary / last), f"{target.path}/{last}")
+
+
+@contextmanager
+def guard_writes(folder: Place, check: Callable[[], None]) -> Iterator[None]:
+    """Let this process write, move or remove nothing below a folder any more once `check` raises."""
+    _guards[str(folder)] = check
+    try:
+        yield
+    finally:
+        del _guards[str(folder)]
+
+
+@contextmanager
+def explain_write_errors(place: Place) -> Iterator[None]:
+    """Turn a failed write into an error that says where and what to do.
+
+    Raises
+    ------
+    OutputError
+        On this machine's disks.
+    StorageError
+        On an object store.
+    LockHeldError
+        Before anything is written, if a lock that covers the place has been lost.
+    """
+    if not is_local(place):
+        for folder, check in tuple(_guards.items()):
+            if f"{place}/".startswith(f"{folder}/"):
+                check()
+        with explain_storage_errors(place):
+            yield
+        return
+    try:
+        yield
+    except OSError as cause:
+        if isinstance(cause, KmstreamError) or cause.errno is None:
+            raise
+        error = OutputError(f"{place} can't be written: {os.strerror(cause.errno)}")
+        error.add_note("Free space or mend the permissions of output.path, and run again: nothing was published.")
+        raise error from cause
+
+
+@contextmanager
+def explain_storage_errors(place: object) -> Iterator[None]:
+    """Turn what an object store's client raises into an error that says where and what to do.
+
+    A file that isn't there stays a `FileNotFoundError`.
+
+    Raises
+    ------
+    StorageError
+    """
+    try:
+        yield
+    except Exception as cause:
+        error = name_storage_error(cause, place)
+        if error is None:
+            raise
+        raise error from cause
+
+
+def name_storage_error(cause: BaseException, place: object = "the object store") -> StorageError | None:
+    """Say what an object store's client means by an error; None if it is no error of a store."""
+    if isinstance(cause, KmstreamError) or not (_is_of_client(cause) or _is_of_client(cause.__cause__)):
+        return None
+    said = str(cause).strip().partition("\n")[0] or type(cause).__name__
+    if isinstance(cause, FileNotFoundError):
+        if find_code(cause) != "NoSuchBucket":
+            return None
+        refused = StorageRefusedError(f"{place}: {said}")
+        refused.add_note("Make the bucket, or mend its name in kmstream.toml.")
+        return refused
+    # To a HEAD with a token that has expired S3 answers 400, without a word.
+    if isinstance(cause, PermissionError) or "redential" in said or find_code(cause) == "400":
+        refused = StorageRefusedError(f"{place}: access denied: {said}")
+        refused.add_note("Mend the credentials (AWS_… variables, profile, role) or the permissions, and run again.")
+        return refused
+    waited = isinstance(cause, TimeoutError) or getattr(cause, "errno", None) == errno.EBUSY
+    error = StorageError(f"{place}: the store {'is busy or does not answer' if waited else 'failed'}: {said}")
+    error.add_note("It was tried several times. Run again when it answers: what was not finished is not visible.")
+    return error
+
+
+def find_code(error: BaseException) -> str:
+    """Give the name that S3 has for an error; empty where it is none of S3."""
+    response = getattr(error.__cause__, "response", None) or {}
+    return str(response.get("Error", {}).get("Code", ""))
+
+
+def _is_of_client(cause: BaseException | None) -> bool:
+    """Whether the client of a store raised it; what s3fs makes of such an error has it as its cause."""
+    return type(cause).__module__.partition(".")[0] in _CLIENTS

@@ -1,0 +1,232 @@
+"""A run over several hosts, each with an address of its own: scheduler, workers, storage and client.
+
+What a run leaves behind is the same as on one machine, also when a host can't be reached for a while.
+"""
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from subprocess import PIPE, Popen
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from command_line import KMSTREAM, assert_fails
+from hosts import Host, hosts
+from s3_server import BUCKET
+
+pytestmark = pytest.mark.server
+TESTS = Path(__file__).parent
+N_FILES, N_ROWS = 20, 20_000
+HELD = 6  # the exit code where another run holds the lock
+REFRESH, SCORE = ("refresh", "--only", "f0*"), ("score",)
+CONFIG = """
+name = "hosts"
+dataset.path = "{data}"
+features.numeric = ["x", "y"]
+output.path = "{out}"
+engine.workers = 2
+[model]
+n_clusters = 3
+sample_rows = 2000
+n_init = 1
+lloyd_passes = 3
+"""
+# After these seconds without an answer a host is given up; 30 s where nothing is set, and no less than 11.
+DASK = {"DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": "11s"}
+ASK_SCHEDULER = """
+import sys, time
+from distributed import Client
+client = Client(sys.argv[1])
+for question in sys.stdin:
+    end = time.monotonic() + 60
+    while not (true := eval(question)) and time.monotonic() < end:
+        time.sleep(0.02)
+    print("yes" if true else "no", flush=True)
+"""
+COPY = """
+import fsspec, sys
+copy, here, there = sys.argv[1:]
+files, folder = fsspec.url_to_fs(there)
+files.put(here + "/", folder, recursive=True) if copy == "put" else files.get(folder + "/", here, recursive=True)
+"""
+
+
+class Site:
+    """A cluster of two workers over hosts, a client that runs kmstream, and a place for data and output."""
+
+    def __init__(self, net: dict[str, Host], folder: Path, env: dict[str, str]) -> None:
+        self.net, self.folder, self.env = net, folder, env
+        self.address = f"tcp://{net['scheduler'].address}:8786"
+        self.base = str(folder)
+
+    def start_storage(self) -> None:
+        """From now on, data and output are on the host with the object storage."""
+        host = self.net["storage"]
+        served = host.run([sys.executable, str(TESTS / "s3_server.py"), host.address], stdin=PIPE, stdout=PIPE)
+        self.env |= json.loads(served.stdout.readline())
+        self.base = f"s3://{BUCKET}"
+
+    def start(self) -> None:
+        self.dask("scheduler", "scheduler", "--port", "8786")
+        self.workers = {name: self.start_worker(name) for name in ("worker-1", "worker-2")}
+        self.asked = self.python("scheduler", ASK_SCHEDULER, self.address, stdin=PIPE, stdout=PIPE, text=True)
+        self.ask("len(client.nthreads()) == 2")
+
+    def start_worker(self, name: str) -> Popen[bytes]:
+        return self.dask(name, "worker", self.address, "--nthreads", "1", "--local-directory", str(self.folder))
+
+    def python(self, name: str, code: str, *arguments: str, **options: object) -> Popen[str]:
+        return self.net[name].run([sys.executable, "-c", code, *arguments], self.env, **options)
+
+    def dask(self, name: str, what: str, *options: str) -> Popen[bytes]:
+        host = self.net[name]
+        with (self.folder / f"{name}.log").open("ab") as log:
+            command = [sys.executable, "-m", f"distributed.cli.dask_{what}", "--host", host.address, "--no-dashboard"]
+            return host.run([*command, *options], self.env, stdout=log, stderr=log)
+
+    def ask(self, question: str) -> None:
+        """Wait until the scheduler's answer is yes."""
+        self.asked.stdin.write(question + "\n")
+        self.asked.stdin.flush()
+        assert self.asked.stdout.readline() == "yes\n"
+
+    def place(self, name: str) -> str:
+        return f"{self.base}/{name}"
+
+    def copy(self, how: str, here: Path, name: str) -> None:
+        """Put a folder into its place, or get it from there."""
+        assert self.python("client", COPY, how, str(here), self.place(name)).wait(60) == 0
+
+    def find_bits(self) -> dict[str, str]:
+        self.copy("get", self.folder / "found", "out")
+        return find_bits(self.folder / "found")
+
+    def kmstream(self, *arguments: str) -> Popen[str]:
+        """Start a run of the client on the cluster."""
+        (self.folder / "kmstream.toml").write_text(CONFIG.format(data=self.place("data"), out=self.place("out")))
+        on_cluster = ["--set", f"engine.dask_address={self.address}"]
+        command = [KMSTREAM, *arguments, *on_cluster, "--json"]
+        return self.net["client"].run(command, self.env, cwd=self.folder, stdout=PIPE, stderr=PIPE, text=True)
+
+
+def finish(run: Popen[str]) -> dict:
+    out, err = run.communicate(timeout=120)
+    assert run.returncode == 0, err
+    return json.loads(out)
+
+
+def find_bits(out: Path) -> dict[str, str]:
+    """Hash what a run leaves behind, but for what holds times."""
+    kept = [*out.glob("models/*/*.parquet"), *out.glob("assignments/**/*.parquet")]
+    return {path.relative_to(out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in kept}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    data = tmp_path_factory.mktemp("hosts") / "data"
+    data.mkdir()
+    rng = np.random.default_rng(0)
+    for n in range(N_FILES):
+        columns = {"x": rng.normal(1.0, 2.0, N_ROWS), "y": rng.gamma(2.0, size=N_ROWS)}
+        pq.write_table(pa.table(columns), data / f"f{n:02d}.parquet")
+    return data
+
+
+@pytest.fixture(scope="module")
+def expected(data) -> dict[str, dict[str, str]]:
+    """What each verb leaves behind on one machine."""
+    folder = data.parent
+    (folder / "kmstream.toml").write_text(CONFIG.format(data=data, out=folder / "out"))
+    found = {}
+    for verb, *options in (REFRESH, SCORE):
+        command = [KMSTREAM, verb, *options, "--json"]
+        subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=120)
+        found[verb] = find_bits(folder / "out")
+    return found
+
+
+@contextmanager
+def make_site(folder: Path, data: Path, *, objects: bool = True, **env: str) -> Iterator[Site]:
+    with hosts("scheduler", "worker-1", "worker-2", "storage", "client") as net:
+        site = Site(net, folder, DASK | env)
+        if objects:
+            site.start_storage()
+        site.start()
+        site.copy("put", data, "data")
+        yield site
+
+
+@pytest.fixture
+def site(tmp_path, data) -> Iterator[Site]:
+    with make_site(tmp_path, data) as site:
+        yield site
+
+
+@pytest.mark.parametrize("objects", [False, True], ids=["shared folder", "object storage"])
+def test_a_run_over_hosts_leaves_what_a_run_on_one_machine_leaves(tmp_path, data, expected, objects):
+    with make_site(tmp_path, data, objects=objects) as site:
+        assert finish(site.kmstream(*REFRESH))["version"] == "v000001"
+        assert finish(site.kmstream(*SCORE))["partitions"] == N_FILES // 2
+        assert site.find_bits() == expected["score"]
+
+
+def works(host: Host) -> str:
+    return f"any(tasks for address, tasks in client.processing().items() if '{host.address}:' in address)"
+
+
+def test_a_worker_that_can_not_be_reached_for_a_moment_changes_no_bit(site, expected):
+    worker = site.net["worker-1"]
+    run = site.kmstream(*REFRESH)
+    site.ask(works(worker))
+    worker.cut()
+    with pytest.raises(subprocess.TimeoutExpired):
+        run.wait(3)
+    worker.restore()
+    finish(run)
+    assert site.find_bits() == expected["refresh"]
+
+
+def test_a_worker_that_is_given_up_changes_no_bit(site, expected):
+    worker = site.net["worker-1"]
+    run = site.kmstream(*REFRESH)
+    site.ask(works(worker))
+    worker.cut()
+    finish(run)
+    assert site.find_bits() == expected["refresh"]
+    site.workers["worker-1"].wait(60)  # it has lost its scheduler, and ends
+    worker.restore()
+    site.start_worker("worker-1")
+    site.ask("len(client.nthreads()) == 2")
+
+
+def test_a_storage_that_can_not_be_reached_for_a_moment_changes_no_bit(site, expected):
+    run = site.kmstream(*REFRESH)
+    site.ask(works(site.net["worker-1"]))
+    site.net["storage"].cut()
+    with pytest.raises(subprocess.TimeoutExpired):
+        run.wait(5)
+    site.net["storage"].restore()
+    finish(run)
+    assert site.find_bits() == expected["refresh"]
+
+
+def test_a_storage_that_does_not_come_back_in_time_is_one_clear_error_and_the_next_run_is_whole(
+    tmp_path, data, expected
+):
+    with make_site(tmp_path, data, AWS_MAX_ATTEMPTS="2") as site:
+        run = site.kmstream(*REFRESH)
+        site.ask(works(site.net["worker-1"]))
+        site.net["storage"].cut()
+        out, err = run.communicate(timeout=120)
+        assert_fails(subprocess.CompletedProcess(run.args, run.returncode, out, err), 1, "StorageError", "Run again")
+        site.net["storage"].restore()
+        while (run := site.kmstream(*REFRESH)).wait(120) == HELD:  # until the lock of the other has run out
+            assert "its lock ends within" in run.stderr.read()
+        assert finish(run)["version"] == "v000001"
+        assert site.find_bits() == expected["refresh"]
