@@ -2,7 +2,8 @@
 
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from botocore.retries.standard import ExponentialBackoff
 from command_line import CONFIG
+from fsspec.implementations.memory import MemoryFileSystem
+from s3_server import S3Server, s3_server
 
 from kmstream.config import Config, parse_config
 from kmstream.dataset import Dataset, open_dataset
@@ -155,3 +159,33 @@ def there(published: Path, here: Path) -> Path:
     """Work in a folder where v000001 has been published."""
     assert published == here
     return here
+
+
+@pytest.fixture(scope="session")
+def _started_s3() -> Iterator[S3Server]:
+    with s3_server() as server:
+        yield server
+
+
+@pytest.fixture
+def s3(_started_s3: S3Server, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    """Give an S3 server that this process uses, with nothing counted yet and no faults."""
+    _started_s3.proxy.clear()
+    for name, value in _started_s3.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("scratch")))  # other servers have this prefix
+    return _started_s3
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the pauses of the S3 client short, which after a few tries are seconds."""
+    monkeypatch.setattr(ExponentialBackoff, "delay_amount", lambda _backoff, _context: 0.02)
+
+
+@pytest.fixture
+def memory() -> Iterator[str]:
+    """Give the URI of an empty folder of fsspec's memory, which all of this process shares."""
+    yield "memory://tests"
+    MemoryFileSystem.store.clear()
+    MemoryFileSystem.pseudo_dirs[:] = [""]

@@ -12,7 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kmstream.assign import AssignJob, assign_dataset, count_migration
-from kmstream.assignments import find_pending, mark_complete, read_manifest, refuse_overlap, remove_old_versions, unfinished_folder, write_manifest
+from kmstream.assignments import (
+    find_pending,
+    mark_complete,
+    read_manifest,
+    refuse_overlap,
+    remove_old_versions,
+    unfinished_folder,
+    write_manifest,
+)
 from kmstream.clustering import ClusterModel
 from kmstream.dataset import CLUSTER_COLUMNS, open_dataset
 from kmstream.errors import ConfigError, CorruptFileError, InvalidFeatureError, OutputError, SchemaMismatchError

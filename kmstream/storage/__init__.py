@@ -1,24 +1,23 @@
 """Where outputs lie: folders of this machine's disks, or of an object store.
 
 Read in this order: `places` (read, write, move, remove), `conditional` (one object, put only if nobody else did),
-`lease` (the lock), `objects` (a new object from the bytes of another), `reading` (ranges of an object as a file).
+`lease` (the lock), `objects` (a new object from the bytes of another), `reading` (ranges of an object as a file),
+`failures` (what goes wrong).
 """
 
 from kmstream.storage.conditional import put_if, read_tagged
+from kmstream.storage.failures import explain_storage_errors, explain_write_errors, name_storage_error
 from kmstream.storage.lease import hold_lease
 from kmstream.storage.objects import append_to_copy, read_blocks, upload
 from kmstream.storage.places import (
     Place,
     checkout,
     exists,
-    explain_storage_errors,
-    explain_write_errors,
     is_folder,
     is_local,
     list_files,
     move,
     move_files,
-    name_storage_error,
     new_folder,
     open_filesystem,
     open_place,

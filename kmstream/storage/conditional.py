@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
-from kmstream.storage.places import REFUSED, S3, explain_storage_errors, find_code
+from kmstream.storage.failures import REFUSED, S3, explain_storage_errors, find_code
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -53,6 +53,18 @@ def read_tagged(place: "UPath") -> Tagged | None:
         except FileNotFoundError as error:
             if find_code(error) == "NoSuchBucket":
                 raise
+            return None
+
+
+def find_tag(place: "UPath") -> str | None:
+    """Give the tag of an object for `put_if`; None if there is none."""
+    if place.protocol not in S3:
+        return None
+    with explain_storage_errors(place):
+        bucket, key, _ = place.fs.split_path(place.path)
+        try:
+            return str(place.fs.call_s3("head_object", Bucket=bucket, Key=key)["ETag"])
+        except FileNotFoundError:
             return None
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from kmstream.errors import LockHeldError, StorageError
 from kmstream.storage.conditional import make_token, put_if, read_tagged
-from kmstream.storage.places import guard_writes
+from kmstream.storage.failures import guard_writes
 
 if TYPE_CHECKING:
     from upath import UPath

@@ -6,7 +6,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kmstream.storage.places import REFUSED, S3, Place, explain_write_errors, find_code, is_local, remove_file
+from kmstream.storage.failures import REFUSED, S3, explain_write_errors, find_code
+from kmstream.storage.places import Place, is_local, remove_file
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem

@@ -5,16 +5,17 @@ What these do differently is here, and nowhere else: locally a file appears by a
 object store a put is all or nothing, folders are only names, and nothing can be renamed, only copied by the store.
 """
 
-import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from kmstream.errors import ConfigError, KmstreamError, OutputError, StorageError, StorageRefusedError
+from kmstream.errors import ConfigError, LockHeldError, StorageError
+from kmstream.storage.conditional import find_tag, put_if
+from kmstream.storage.failures import S3, explain_storage_errors, explain_write_errors, find_code
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -23,10 +24,7 @@ if TYPE_CHECKING:
 
 Place: TypeAlias = "Path | UPath"
 
-S3 = {"s3", "s3a"}
-REFUSED = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}  # a condition does not hold
 _MOST_REMOVED = 1000  # objects, by one request
-_guards: dict[str, Callable[[], None]] = {}  # of the folders whose lock this process holds
 
 
 def _options(scheme: str) -> dict[str, Any]:
@@ -37,11 +35,8 @@ def _options(scheme: str) -> dict[str, Any]:
     """
     if scheme not in S3:
         return {"use_listings_cache": False}
-    retries = {"mode": "standard", "total_max_attempts": int(os.environ.get("AWS_MAX_ATTEMPTS", "6"))}
+    retries = {"mode": "standard", "total_max_attempts": int(os.environ.get("AWS_MAX_ATTEMPTS", "3"))}
     return {"use_listings_cache": False, "config_kwargs": {"retries": retries, "max_pool_connections": 64}}
-
-
-_CLIENTS = {"botocore", "aiobotocore", "aiohttp", "fsspec", "s3fs", "gcsfs", "adlfs", "azure", "google"}
 
 
 def open_place(uri: str) -> Place:
@@ -160,9 +155,15 @@ def replace_file(place: Place, text: str) -> None:
 
 def replace_bytes(place: Place, content: bytes | memoryview) -> None:
     """Write a small file, like `replace_file`."""
+    tag = None if is_local(place) else find_tag(place)  # first: what others write from now on has another one
     with explain_write_errors(place):
         if not is_local(place):
-            place.fs.pipe_file(place.path, bytes(content))
+            if place.protocol not in S3:
+                place.fs.pipe_file(place.path, bytes(content))
+            elif put_if(place, bytes(content), tag) is None:  # a put that was under way when the lock was lost
+                error = LockHeldError(f"{place} was written by another run at the same time")
+                error.add_note("Look at `kmstream models list`, and run again.")
+                raise error
             return
         place.parent.mkdir(parents=True, exist_ok=True)
         temporary = place.with_name(f".{place.name}.tmp")
@@ -325,95 +326,3 @@ def new_folder(target: Place, last: str = "") -> Iterator[Path]:
             target.fs.put([str(temporary / name) for name in names], [f"{target.path}/{name}" for name in names])
             if last:
                 target.fs.put_file(str(temporary / last), f"{target.path}/{last}")
-
-
-@contextmanager
-def guard_writes(folder: Place, check: Callable[[], None]) -> Iterator[None]:
-    """Let this process write, move or remove nothing below a folder any more once `check` raises."""
-    _guards[str(folder)] = check
-    try:
-        yield
-    finally:
-        del _guards[str(folder)]
-
-
-@contextmanager
-def explain_write_errors(place: Place) -> Iterator[None]:
-    """Turn a failed write into an error that says where and what to do.
-
-    Raises
-    ------
-    OutputError
-        On this machine's disks.
-    StorageError
-        On an object store.
-    LockHeldError
-        Before anything is written, if a lock that covers the place has been lost.
-    """
-    if not is_local(place):
-        for folder, check in tuple(_guards.items()):
-            if f"{place}/".startswith(f"{folder}/"):
-                check()
-        with explain_storage_errors(place):
-            yield
-        return
-    try:
-        yield
-    except OSError as cause:
-        if isinstance(cause, KmstreamError) or cause.errno is None:
-            raise
-        error = OutputError(f"{place} can't be written: {os.strerror(cause.errno)}")
-        error.add_note("Free space or mend the permissions of output.path, and run again: nothing was published.")
-        raise error from cause
-
-
-@contextmanager
-def explain_storage_errors(place: object) -> Iterator[None]:
-    """Turn what an object store's client raises into an error that says where and what to do.
-
-    A file that isn't there stays a `FileNotFoundError`.
-
-    Raises
-    ------
-    StorageError
-    """
-    try:
-        yield
-    except Exception as cause:
-        error = name_storage_error(cause, place)
-        if error is None:
-            raise
-        raise error from cause
-
-
-def name_storage_error(cause: BaseException, place: object = "the object store") -> StorageError | None:
-    """Say what an object store's client means by an error; None if it is no error of a store."""
-    if isinstance(cause, KmstreamError) or not (_is_of_client(cause) or _is_of_client(cause.__cause__)):
-        return None
-    said = str(cause).strip().partition("\n")[0] or type(cause).__name__
-    if isinstance(cause, FileNotFoundError):
-        if find_code(cause) != "NoSuchBucket":
-            return None
-        refused = StorageRefusedError(f"{place}: {said}")
-        refused.add_note("Make the bucket, or mend its name in kmstream.toml.")
-        return refused
-    # To a HEAD with a token that has expired S3 answers 400, without a word.
-    if isinstance(cause, PermissionError) or "redential" in said or find_code(cause) == "400":
-        refused = StorageRefusedError(f"{place}: access denied: {said}")
-        refused.add_note("Mend the credentials (AWS_… variables, profile, role) or the permissions, and run again.")
-        return refused
-    waited = isinstance(cause, TimeoutError) or getattr(cause, "errno", None) == errno.EBUSY
-    error = StorageError(f"{place}: the store {'is busy or does not answer' if waited else 'failed'}: {said}")
-    error.add_note("It was tried several times. Run again when it answers: what was not finished is not visible.")
-    return error
-
-
-def find_code(error: BaseException) -> str:
-    """Give the name that S3 has for an error; empty where it is none of S3."""
-    response = getattr(error.__cause__, "response", None) or {}
-    return str(response.get("Error", {}).get("Code", ""))
-
-
-def _is_of_client(cause: BaseException | None) -> bool:
-    """Whether the client of a store raised it; what s3fs makes of such an error has it as its cause."""
-    return type(cause).__module__.partition(".")[0] in _CLIENTS

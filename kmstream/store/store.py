@@ -79,7 +79,9 @@ class Store:
         """Give the folder, on this machine's disks, of what a run needs while it is under way."""
         if is_local(self.models):
             return self.models / ".scratch"
-        digest = hashlib.blake2b(str(self.output).encode(), digest_size=8).hexdigest()
+        # A name for each output and user: who holds the lock finds what a killed run of his left there.
+        place = (str(self.output), os.environ.get("AWS_ENDPOINT_URL"), os.getuid())
+        digest = hashlib.blake2b(repr(place).encode(), digest_size=8).hexdigest()
         return Path(tempfile.gettempdir()) / f"kmstream-{digest}"
 
     def path(self, version: str) -> Place:
@@ -211,6 +213,7 @@ class Store:
         }
         if events & {"published", "promoted", "rolled-back"} and version in self.versions():
             self.set_current(version)
+            remove_file(self.assignments(version) / PROGRESS)
         elif not events and note["is_new"]:
             self.remove(version)
             if is_folder(self.assignments(version)):
@@ -321,8 +324,8 @@ class Store:
         if is_local(place):
             replace_file(place, f"{version}\n")
             return
-        self._check_lock()
         before = read_tagged(place)
+        self._check_lock()  # after reading: what others have published since has another tag
         if put_if(place, f"{version}\n".encode(), before.tag if before else None) is None:
             error = LockHeldError("CURRENT was changed by another run at the same time")
             error.add_note(f"in {self.models}; look at `kmstream models list`, and run again.")
@@ -333,8 +336,7 @@ class Store:
         line = json.dumps({"time": time.isoformat(), "event": event, **facts}) + "\n"
         path = self.models / "history.jsonl"
         if not is_local(path):
-            self._check_lock()
-            _append_line(path, line)
+            _append_line(path, line, self._check_lock)
             return
         turn = filelock.FileLock(path.with_name(".history.lock"))
         with explain_write_errors(path), turn, path.open("a+b", buffering=0) as file:
@@ -388,11 +390,12 @@ class Store:
         return found
 
 
-def _append_line(path: "UPath", line: str) -> None:
+def _append_line(path: "UPath", line: str, check_lock: Callable[[], None]) -> None:
     """Put the history anew, with one line more, unless somebody else did so meanwhile: then with both."""
     for _ in range(_TRIES):
         before = read_tagged(path)
         content, tag = (before.content, before.tag) if before else (b"", None)
+        check_lock()  # after reading: what others have written since has another tag
         if put_if(path, content + line.encode(), tag) is not None:
             return
     error = LockHeldError(f"the history is being written by others: {_TRIES} tries to add a line failed")
