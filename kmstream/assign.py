@@ -301,7 +301,7 @@ def _read_current(job: AssignJob, span: Span) -> Iterator[Rows] | None:
 def _read_classes(job: AssignJob, span: Span) -> Iterator[pa.ChunkedArray] | None:
     if job.truth is None:
         return None
-    batches = read_batches(job.output.dataset, span, job.output.chunk_rows, [job.truth])
+    batches = read_batches(job.output.dataset, span, job.output.chunk_rows, [job.truth], ahead=False)
     return (batch.column(0) for _, batch in batches)
 
 

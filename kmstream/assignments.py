@@ -13,7 +13,7 @@ from pathlib import Path
 
 from kmstream.config import Config
 from kmstream.dataset import Dataset, Partition, is_chosen, split_glob
-from kmstream.errors import ClusterError, ConfigError, StorageError
+from kmstream.errors import ClusterError, ConfigError, LockHeldError, OutputError, StorageError
 from kmstream.storage import (
     Place,
     explain_write_errors,
@@ -122,7 +122,11 @@ def unfinished_folder(folder: Place) -> Iterator[Place]:
             folder.mkdir(parents=True, exist_ok=True)
     try:
         yield folder
-    except (ClusterError, StorageError):
+    except (ClusterError, StorageError, LockHeldError):
+        raise
+    except OutputError:
+        if is_local(folder):  # it may be full; elsewhere it is the disk for temporary files
+            remove_tree(folder)
         raise
     except Exception:
         with suppress(StorageError):  # the first error counts

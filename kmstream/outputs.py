@@ -187,7 +187,7 @@ def _begin(plan: OutputPlan, partition: Partition, temporary: Path, stack: ExitS
             with explain_write_errors(target):
                 appended = (append_columns if both else write_tail)(footer, temporary, CLUSTER_SCHEMA, plan.metadata)
                 return _Copy(target, stack.enter_context(appended), 0 if both else footer.start)
-    source = stack.enter_context(open_partition(plan.dataset, partition, whole=True))
+    source = stack.enter_context(open_partition(plan.dataset, partition))
     schema = _rewritten_schema(source, plan.columns, plan.metadata)
     with explain_write_errors(target):
         writer = stack.enter_context(pq.ParquetWriter(temporary, schema, **_codecs(source, schema)))
@@ -251,7 +251,7 @@ class _Rewrite:
     def write(self, span: Span, columns: pa.Table) -> None:
         plan, names = self._plan, self._schema.names[: -len(CLUSTER_COLUMNS)]
         whole = plan.columns is None
-        for first_row, batch in read_batches(plan.dataset, span, plan.chunk_rows, names, whole=whole):
+        for first_row, batch in read_batches(plan.dataset, span, plan.chunk_rows, names, whole=whole, ahead=False):
             here = columns.slice(first_row - span.first_row, batch.num_rows)
             carried = batch.columns[: len(names)] if whole else [batch.column(name) for name in names]
             with explain_write_errors(self._path):

@@ -38,6 +38,7 @@ from kmstream.storage import (
     move_files,
     new_folder,
     read_text,
+    remove_file,
     remove_tree,
     replace_file,
 )
@@ -227,6 +228,7 @@ def _commit(store: Store, staging: Place) -> ScoreResult:
     for event, facts in note["lines"]:
         if (event, result.run_id) not in logged:
             store.log(event, datetime.fromisoformat(note["time"]), **facts)
+    remove_file(staging / COMMIT)  # first: without it the rest is only what nobody goes on from
     remove_tree(staging)
     return result
 

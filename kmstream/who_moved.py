@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -168,3 +169,6 @@ def keep_file(moves: Moves | None, folder: Place) -> None:
     """Put the table of moves into the folder of the report."""
     if moves is not None:
         upload(moves.file, folder / MOVED)
+        if not is_local(folder):
+            with suppress(OSError):  # the scratch folder, if nothing else is in it
+                moves.file.parent.rmdir()

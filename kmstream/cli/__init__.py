@@ -224,7 +224,7 @@ def report(
         from kmstream.storage import is_local, read_bytes
 
         if not is_local(path):  # a browser has no credentials for the store
-            page = Path(tempfile.gettempdir()) / f"kmstream-{path.parent.name}.html"
+            page = Path(tempfile.mkdtemp(prefix="kmstream-")) / f"{path.parent.name}.html"
             page.write_bytes(read_bytes(path))
             path = page
         with stdout_to_stderr():

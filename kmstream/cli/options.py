@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
 
-from kmstream.errors import KmstreamError
+from kmstream.errors import KmstreamError, StorageError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from kmstream.config import Config
+    from kmstream.store import Store
 
 DEFAULT_CONFIG = Path("kmstream.toml")
 ABOUT_WHAT_IS_THERE = ("models ", "labels ")  # commands
@@ -225,16 +226,21 @@ def tell_what_was_published(config: "Config") -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as stop:
-        now = store.current
-        if now != before:
-            stop.add_note(f"{now} had been published already")
-        elif store.is_finishing:
-            stop.add_note("while its result was being published: the next run finishes that, or takes it back")
-        else:
-            stop.add_note("nothing was published" + (f", {now} is still the current version" if now else ""))
-            if store.has_progress:
-                stop.add_note("run it again, and it goes on with the files that are not done")
+        with contextlib.suppress(StorageError):  # that a store does not answer may be why it was interrupted
+            _tell_what_became(stop, store, before)
         raise
+
+
+def _tell_what_became(stop: KeyboardInterrupt, store: "Store", before: str | None) -> None:
+    now = store.current
+    if now != before:
+        stop.add_note(f"{now} had been published already")
+    elif store.is_finishing:
+        stop.add_note("while its result was being published: the next run finishes that, or takes it back")
+    else:
+        stop.add_note("nothing was published" + (f", {now} is still the current version" if now else ""))
+        if store.has_progress:
+            stop.add_note("run it again, and it goes on with the files that are not done")
 
 
 def prepare_process() -> None:

@@ -259,7 +259,7 @@ def _read_footer(
     time = config.dataset.time if config.model.half_life else ""
     check_schema(schema, hive, features, None if config.output.columns == "all" else config.output.columns, path)
     check_weight_columns(schema, hive, features.weight, time, path)
-    names = set(features.columns)
+    names = {*features.columns, features.weight, *time.split("/")}  # what passes read
     decoded = on_disk = longest = 0
     largest: dict[str, int] = {}  # column chunk, uncompressed
     for group in range(metadata.num_row_groups):

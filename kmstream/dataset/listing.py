@@ -13,7 +13,7 @@ from fsspec.utils import glob_translate
 
 from kmstream.dataset.read import make_fingerprint
 from kmstream.errors import DatasetNotFoundError, StorageError
-from kmstream.storage import explain_storage_errors, open_filesystem
+from kmstream.storage import S3, explain_storage_errors, open_filesystem
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -37,11 +37,11 @@ def list_files(path: str) -> "tuple[pyarrow.fs.FileSystem | AbstractFileSystem, 
     if "://" in stem:
         filesystem, root = open_filesystem(stem)
         root = root.rstrip("/")
-        listed = _list_store(filesystem, root, path)
+        listed = _list_store(filesystem, root, path, re.split(r"[*?[]", below or "")[0])
     else:
         filesystem, root = pyarrow.fs.LocalFileSystem(), os.path.abspath(stem)  # noqa: PTH100
         listed = _list_folder(filesystem, root, path)
-    if not listed:
+    if not listed and (below is None or "://" not in stem):  # of a glob in a store only what it begins with is listed
         error = DatasetNotFoundError(f"dataset.path does not exist: {path}")
         error.add_note("Relative paths are relative to the folder of kmstream.toml.")
         raise error
@@ -79,11 +79,12 @@ def _list_folder(filesystem: pyarrow.fs.FileSystem, root: str, path: str) -> dic
     return {f"{root}/": File(root, 0, "")} | found
 
 
-def _list_store(filesystem: "AbstractFileSystem", root: str, path: str) -> dict[str, File]:
-    """List what a store has below a path, by one listing; empty if there is nothing."""
+def _list_store(filesystem: "AbstractFileSystem", root: str, path: str, beginning: str) -> dict[str, File]:
+    """List what a store has below a path, under names that begin so, by one listing; empty if there is nothing."""
     try:
         with explain_storage_errors(path):
-            listed = filesystem.find(root, detail=True)
+            prefix = {"prefix": beginning} if beginning and {*filesystem.protocol} & S3 else {}
+            listed = filesystem.find(root, detail=True, **prefix)
     except FileNotFoundError:
         return {}
     except StorageError as error:

@@ -24,7 +24,13 @@ MOST_AHEAD_BYTES = 1 << 26  # of a row group's features; more are streamed
 
 
 def read_batches(
-    dataset: "Dataset", span: "Span", chunk_rows: int, columns: Sequence[str] | None = None, *, whole: bool = False
+    dataset: "Dataset",
+    span: "Span",
+    chunk_rows: int,
+    columns: Sequence[str] | None = None,
+    *,
+    whole: bool = False,
+    ahead: bool = True,
 ) -> Iterator[tuple[int, pa.Table]]:
     """Read the rows of a span in order, in batches of exactly `chunk_rows` (the last one holds the rest).
 
@@ -35,6 +41,9 @@ def read_batches(
         strings they are on disk.
     whole : bool
         Whether to read all columns of the file, first and in the order of the file; so it is if none are named.
+    ahead : bool
+        Whether the columns are as small as features are, so that those of a row group may be fetched from a store at
+        once.
 
     Yields
     ------
@@ -52,7 +61,7 @@ def read_batches(
     in_file = None if whole or columns is None else [name for name in columns if name not in partition.hive]
     first = span.first_row
     try:
-        with open_partition(dataset, partition, whole=in_file is None and whole) as file:
+        with open_partition(dataset, partition, ahead=ahead and in_file is not None) as file:
             for rows in _cut(_read_row_groups(file, span, in_file, chunk_rows), chunk_rows):
                 yield first, _add_hive_columns(rows, partition, needed)
                 first += rows.num_rows
@@ -189,11 +198,10 @@ def _add_hive_columns(rows: pa.Table, partition: "Partition", columns: Sequence[
 
 
 @contextmanager
-def open_partition(dataset: "Dataset", partition: "Partition", *, whole: bool = False) -> Iterator[pq.ParquetFile]:
-    """Open a file of a dataset, to read its features or the whole of it.
+def open_partition(dataset: "Dataset", partition: "Partition", *, ahead: bool = False) -> Iterator[pq.ParquetFile]:
+    """Open a file of a dataset so that column chunks are streamed, not held.
 
-    On this machine's disks column chunks are streamed, not held. From a store the features of a row group are fetched
-    by few requests, unless they are too large to be held.
+    With `ahead` the columns of a row group are fetched from a store by few requests, unless they are too large for it.
     """
     if isinstance(dataset.filesystem, pyarrow.fs.FileSystem):
         with open_parquet(Path(partition.uri)) as file:
@@ -201,7 +209,7 @@ def open_partition(dataset: "Dataset", partition: "Partition", *, whole: bool = 
         return
     with explain_storage_errors(partition.path):
         source = RangedFile(dataset.filesystem, partition.uri, partition.bytes)
-        ahead = not whole and partition.group_bytes <= MOST_AHEAD_BYTES
+        ahead = ahead and partition.group_bytes <= MOST_AHEAD_BYTES
         with pq.ParquetFile(source, pre_buffer=ahead, buffer_size=0 if ahead else STORE_BUFFER_BYTES) as file:
             yield file
 

@@ -17,13 +17,15 @@ from threadpoolctl import ThreadpoolController
 
 from kmstream.clustering import load_kernels
 from kmstream.errors import ClusterError, CorruptFileError
+from kmstream.storage import guard_process
 
-_SHARED = ("numpy", "pyarrow", "scikit-learn", "distributed")
+_SHARED = ("numpy", "pyarrow", "scikit-learn", "distributed", "fsspec")
 _AT_WORK = {"running", "paused", "closing_gracefully"}  # of a worker that its scheduler still counts on
 
 _lock = threading.Lock()
 _running: Counter[str] = Counter()  # tasks under way in this process, by run
 _abandoned: set[str] = set()  # runs that want nothing more
+_WANTED = {"executing", "long-running"}  # states of a task; it is "cancelled" when its client is gone
 _limits = ExitStack()  # holds BLAS to one thread while any task is under way
 _here = threading.local()  # which run, and which worker, the task of this thread belongs to
 
@@ -44,12 +46,17 @@ def run_task(run_id: str, expected: Mapping[str, str], function: bytes, item: by
     from distributed import get_worker
 
     worker = get_worker()
+    guard_process(check_wanted)
     _refuse_other_versions(expected, worker.address)
     with _under_way(run_id, worker):
         check_wanted()
         try:
             result = pickle.loads(function)(pickle.loads(item))
             return zlib.compress(pickle.dumps(result), level=1)
+        except ImportError as cause:
+            missing = ClusterError(f"the Dask worker {worker.address} lacks a library: {cause}")
+            missing.add_note("Install on every worker what the machine has that starts the run.")
+            raise missing from cause
         except MemoryError as cause:
             error = ClusterError(f"the Dask worker {worker.address} has no memory left: {cause or 'MemoryError'}")
             error.add_note("Give the workers more memory or fewer threads, or lower engine.memory_limit; run again.")
@@ -78,7 +85,8 @@ def check_wanted() -> None:
     run_id = getattr(_here, "run_id", None)
     if run_id is None:
         return
-    if run_id in _abandoned:
+    task = _here.worker.state.tasks.get(_here.key)
+    if run_id in _abandoned or task is None or task.state not in _WANTED:
         msg = "the run has ended"
         raise ClusterError(msg)
     if _here.worker.status.name not in _AT_WORK:
@@ -132,7 +140,7 @@ def _under_way(run_id: str, worker: Any) -> Iterator[None]:  # noqa: ANN401 - di
         if not _running.total():
             _limits.enter_context(libraries.limit(limits=1, user_api="blas"))
         _running[run_id] += 1
-    _here.run_id, _here.worker = run_id, worker
+    _here.run_id, _here.worker, _here.key = run_id, worker, worker.get_current_task()
     try:
         with libraries.limit(limits=1, user_api="openmp"):
             yield

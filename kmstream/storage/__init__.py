@@ -6,7 +6,13 @@ Read in this order: `places` (read, write, move, remove), `conditional` (one obj
 """
 
 from kmstream.storage.conditional import put_if, read_tagged
-from kmstream.storage.failures import explain_storage_errors, explain_write_errors, name_storage_error
+from kmstream.storage.failures import (
+    S3,
+    explain_storage_errors,
+    explain_write_errors,
+    guard_process,
+    name_storage_error,
+)
 from kmstream.storage.lease import hold_lease
 from kmstream.storage.objects import append_to_copy, read_blocks, upload
 from kmstream.storage.places import (
@@ -33,6 +39,7 @@ from kmstream.storage.places import (
 from kmstream.storage.reading import RangedFile
 
 __all__ = [
+    "S3",
     "Place",
     "RangedFile",
     "append_to_copy",
@@ -40,6 +47,7 @@ __all__ = [
     "exists",
     "explain_storage_errors",
     "explain_write_errors",
+    "guard_process",
     "hold_lease",
     "is_folder",
     "is_local",

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,20 @@ def guard_writes(folder: object, check: Callable[[], None]) -> Iterator[None]:
         del _guards[str(folder)]
 
 
+def guard_process(check: Callable[[], None]) -> None:
+    """Let this process write nothing to any object store while `check` raises."""
+    _guards[""] = check
+
+
+def check_guards(place: object) -> None:
+    """Make sure that this process may still write there: for requests that come one after the other."""
+    if isinstance(place, Path):
+        return
+    for folder, check in tuple(_guards.items()):
+        if f"{place}/".startswith(f"{folder.rstrip('/')}/") or not folder:
+            check()
+
+
 @contextmanager
 def explain_write_errors(place: object) -> Iterator[None]:
     """Turn a failed write into an error that says where and what to do.
@@ -37,20 +52,17 @@ def explain_write_errors(place: object) -> Iterator[None]:
     LockHeldError
         Before anything is written, if a lock that covers the place has been lost.
     """
-    if not isinstance(place, Path):
-        for folder, check in tuple(_guards.items()):
-            if f"{place}/".startswith(f"{folder}/"):
-                check()
+    check_guards(place)
+    try:
         with explain_storage_errors(place):
             yield
-        return
-    try:
-        yield
     except OSError as cause:
         if isinstance(cause, KmstreamError) or cause.errno is None:
             raise
-        error = OutputError(f"{place} can't be written: {os.strerror(cause.errno)}")
-        error.add_note("Free space or mend the permissions of output.path, and run again: nothing was published.")
+        where = place if isinstance(place, Path) else f"{place}, or its temporary file in {tempfile.gettempdir()},"
+        error = OutputError(f"{where} can't be written: {os.strerror(cause.errno)}")
+        folder = "output.path" if isinstance(place, Path) else "that folder (TMPDIR chooses another one)"
+        error.add_note(f"Free space or mend the permissions of {folder}, and run again: nothing was published.")
         raise error from cause
 
 

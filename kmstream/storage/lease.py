@@ -46,7 +46,7 @@ def hold_lease(place: "UPath", name: str) -> Iterator[Callable[[], None]]:
         if left > 0:
             raise _make_error(place, name, told, left)
     mine = {"host": socket.gethostname(), "pid": os.getpid(), "seconds": seconds}
-    begin = time.monotonic()
+    begin = _now()
     tag = put_if(place, _write(mine), None if found is None else found.tag)
     if tag is None:
         raise _make_error(place, name, {}, seconds)
@@ -70,7 +70,7 @@ class _Lease(threading.Thread):
 
     def run(self) -> None:
         while not self._ended.wait(self._seconds / _RENEWALS):
-            begin = time.monotonic()
+            begin = _now()
             try:
                 tag = put_if(self._place, _write(self._mine), self._tag)
             except StorageError:
@@ -87,7 +87,7 @@ class _Lease(threading.Thread):
         ------
         LockHeldError
         """
-        if self._is_lost or time.monotonic() - self._put_at > self._seconds:
+        if self._is_lost or _now() - self._put_at > self._seconds:
             error = LockHeldError(f"this run of {self._called!r} has lost its lock; another one may have taken it")
             error.add_note(f"{self._place} could not be renewed for {self._seconds:.0f} seconds, or was replaced.")
             error.add_note("Nothing more was published. Run again when the store answers.")
@@ -100,6 +100,11 @@ class _Lease(threading.Thread):
         if not self._is_lost:
             with suppress(StorageError):  # it ends by itself, and the run has ended as it has
                 put_if(self._place, _write({"seconds": 0.0}), self._tag)
+
+
+def _now() -> float:
+    """Give seconds that go on while the machine sleeps, where the system counts them."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 
 def _write(told: dict[str, object]) -> bytes:

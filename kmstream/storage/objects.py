@@ -1,13 +1,14 @@
 """New objects: uploaded whole, or made by the store itself from the first bytes of another one and a few new ones."""
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kmstream.storage.failures import REFUSED, S3, explain_write_errors, find_code
-from kmstream.storage.places import Place, is_local, remove_file
+from kmstream.storage.failures import REFUSED, S3, check_guards, explain_write_errors, find_code
+from kmstream.storage.places import Place, is_local
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -17,6 +18,7 @@ LEAST_PART, MOST_PART = 5 << 20, 5 << 30  # bytes of a part of a multipart uploa
 _BLOCK = 8 << 20
 _MOST_PARTS = 9_000  # S3 takes 10,000
 _TRIES = 3
+_CONTENT = "kmstream-content"  # in the metadata of an object: a digest of what it was made of
 
 
 def upload(file: Path, target: Place, *, is_new: bool = False) -> None:
@@ -98,27 +100,53 @@ def _put_object(target: "UPath", tail: Path, source: str = "", size: int = 0, *,
     fs = target.fs
     bucket, key, _ = fs.split_path(target.path)
     place = {"Bucket": bucket, "Key": key}
+    told = {"Metadata": {_CONTENT: _digest(tail, f"{source} {size}")}}
     condition = {"IfNoneMatch": "*"} if is_new else {}
     for tries_left in reversed(range(_TRIES)):
+        check_guards(target)
         try:
             if size or tail.stat().st_size > _BLOCK:
-                _put_in_parts(target, place, tail, source, size, condition)
+                _put_in_parts(target, place, told, tail, source, size, condition)
             else:
-                fs.call_s3("put_object", **place, Body=tail.read_bytes(), **condition)
+                fs.call_s3("put_object", **place, **told, Body=tail.read_bytes(), **condition)
         except OSError as error:
             if not tries_left or find_code(error) not in REFUSED:
                 raise
         else:
             return
-        remove_file(target)  # of a try whose answer was lost, or of a run that has lost its lock
+        # Of a try whose answer was lost, of another worker with the same task, or of a run that has lost its lock.
+        there = _look(fs, place)
+        if there is not None and there.get("Metadata", {}).get(_CONTENT) == told["Metadata"][_CONTENT]:
+            return
+        condition = {"IfNoneMatch": "*"} if there is None else {"IfMatch": there["ETag"].strip('"')}
+
+
+def _look(fs: Any, place: dict[str, str]) -> dict[str, Any] | None:  # noqa: ANN401 - s3fs has no types
+    try:
+        return dict(fs.call_s3("head_object", **place))
+    except FileNotFoundError:
+        return None
+
+
+def _digest(tail: Path, more: str) -> str:
+    with tail.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256")
+    found.update(more.encode())
+    return found.hexdigest()
 
 
 def _put_in_parts(
-    target: "UPath", place: dict[str, str], tail: Path, source: str, size: int, condition: dict[str, str]
+    target: "UPath",
+    place: dict[str, str],
+    told: dict[str, dict[str, str]],
+    tail: Path,
+    source: str,
+    size: int,
+    condition: dict[str, str],
 ) -> None:
     """Do it part by part, each of which is held in memory."""
     fs = target.fs
-    place = place | {"UploadId": fs.call_s3("create_multipart_upload", **place)["UploadId"]}
+    place = place | {"UploadId": fs.call_s3("create_multipart_upload", **place, **told)["UploadId"]}
     try:
         parts = [_copy_part(fs, place, number, source, span) for number, span in enumerate(_cut(size), start=1)]
         parts += _upload_parts(fs, place, len(parts) + 1, tail)

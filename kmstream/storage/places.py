@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from kmstream.errors import ConfigError, LockHeldError, StorageError
 from kmstream.storage.conditional import find_tag, put_if
-from kmstream.storage.failures import S3, explain_storage_errors, explain_write_errors, find_code
+from kmstream.storage.failures import S3, check_guards, explain_storage_errors, explain_write_errors, find_code
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -203,7 +203,7 @@ def remove_files(folder: Place, paths: Collection[str]) -> None:
                 (folder / path).unlink()
     elif paths:
         with explain_write_errors(folder):
-            _remove_objects(folder.fs, [f"{folder.path}/{path}" for path in paths])
+            _remove_objects(folder, folder.fs, [f"{folder.path}/{path}" for path in paths])
 
 
 def remove_tree(folder: Place) -> None:
@@ -212,7 +212,7 @@ def remove_tree(folder: Place) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         return
     with explain_write_errors(folder):
-        _remove_objects(folder.fs, _find(folder))
+        _remove_objects(folder, folder.fs, _find(folder))
 
 
 def move(source: Place, target: Place) -> None:
@@ -229,7 +229,7 @@ def move(source: Place, target: Place) -> None:
     with explain_write_errors(target):
         root, fs = source.path.rstrip("/"), source.fs
         paths = _find(source) or [root]  # of a file, itself
-        _move_objects(fs, paths, [target.path.rstrip("/") + path[len(root) :] for path in paths])
+        _move_objects(target, fs, paths, [target.path.rstrip("/") + path[len(root) :] for path in paths])
 
 
 def move_files(source: Place, target: Place, paths: Sequence[str]) -> None:
@@ -243,7 +243,7 @@ def move_files(source: Place, target: Place, paths: Sequence[str]) -> None:
         return
     source, target = _both_stored(source, target)
     with explain_write_errors(target):
-        _move_objects(source.fs, *([f"{root.path}/{path}" for path in chosen] for root in (source, target)))
+        _move_objects(target, source.fs, *([f"{root.path}/{path}" for path in chosen] for root in (source, target)))
 
 
 def _both_stored(source: Place, target: Place) -> "tuple[UPath, UPath]":
@@ -253,13 +253,13 @@ def _both_stored(source: Place, target: Place) -> "tuple[UPath, UPath]":
     return source, target
 
 
-def _move_objects(fs: "AbstractFileSystem", paths: list[str], targets: list[str]) -> None:
+def _move_objects(guarded: Place, fs: "AbstractFileSystem", paths: list[str], targets: list[str]) -> None:
     if paths:
         fs.copy(paths, targets)
-        _remove_objects(fs, paths)
+        _remove_objects(guarded, fs, paths)
 
 
-def _remove_objects(fs: "AbstractFileSystem", paths: list[str]) -> None:
+def _remove_objects(guarded: Place, fs: "AbstractFileSystem", paths: list[str]) -> None:
     """Remove those of some objects that are there; fsspec's `rm` would take some names for globs."""
     if not S3 & {*fs.protocol}:
         for path in paths:
@@ -267,6 +267,7 @@ def _remove_objects(fs: "AbstractFileSystem", paths: list[str]) -> None:
                 fs.rm_file(path)
         return
     for first in range(0, len(paths), _MOST_REMOVED):
+        check_guards(guarded)
         places = [fs.split_path(path) for path in paths[first : first + _MOST_REMOVED]]
         named = {"Objects": [{"Key": key} for _, key, _ in places], "Quiet": True}
         answer = fs.call_s3("delete_objects", Bucket=places[0][0], Delete=named)
@@ -277,8 +278,15 @@ def _remove_objects(fs: "AbstractFileSystem", paths: list[str]) -> None:
 
 
 @contextmanager
-def checkout(folder: Place) -> Iterator[Path]:
-    """Give a folder, or a file, as one of this machine's disks: itself, or a copy that is gone when the block ends."""
+def checkout(folder: Place, names: Collection[str] | None = None) -> Iterator[Path]:
+    """Give a folder, or a file, as one of this machine's disks: itself, or a copy that is gone when the block ends.
+
+    Parameters
+    ----------
+    folder : Place
+    names : collection of str, optional
+        The files of it that are needed; all by default.
+    """
     if is_local(folder):
         yield folder
         return
@@ -286,7 +294,9 @@ def checkout(folder: Place) -> Iterator[Path]:
         here = Path(temporary) / folder.name
         with explain_storage_errors(folder):
             root = folder.path.rstrip("/")
-            for path in (paths := _find(folder) or [root]):
+            wanted = None if names is None else {f"{root}/{name}" for name in names}
+            found = _find(folder) or [root]
+            for path in (paths := [path for path in found if wanted is None or path in wanted]):
                 (here / path[len(root) + 1 :]).parent.mkdir(parents=True, exist_ok=True)
             folder.fs.get(paths, [str(here / path[len(root) + 1 :]) if path != root else str(here) for path in paths])
         yield here

@@ -6,6 +6,8 @@ Arrow reads a footer, then the columns; of a small file one request brings both.
 import io
 from typing import TYPE_CHECKING
 
+from kmstream.storage.failures import find_code
+
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
@@ -59,8 +61,17 @@ class RangedFile(io.RawIOBase):
     def _fetch(self, start: int, end: int) -> bytes:
         starts = list(range(start, end, _PIECE))
         ends = [min(end, one + _PIECE) for one in starts]
-        if len(starts) > 1:
-            pieces = self._filesystem.cat_ranges([self._path] * len(starts), starts, ends, on_error="raise")
-        else:
-            pieces = [self._filesystem.cat_file(self._path, start=a, end=b) for a, b in zip(starts, ends, strict=True)]
-        return b"".join(pieces)
+        fs = self._filesystem
+        try:
+            if len(starts) > 1:
+                pieces = fs.cat_ranges([self._path] * len(starts), starts, ends, on_error="raise")
+            else:
+                pieces = [fs.cat_file(self._path, start=one, end=stop) for one, stop in zip(starts, ends, strict=True)]
+        except OSError as error:
+            if find_code(error) not in {"InvalidRange", "416"}:
+                raise
+            pieces = []
+        found = b"".join(pieces)
+        if len(found) < end - start:
+            raise OSError(f"{self._path} has fewer than {end} bytes: it was replaced by another one")
+        return found

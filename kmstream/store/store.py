@@ -284,7 +284,7 @@ class Store:
             )
             error.add_note(f"in {self.models}")
             raise error
-        with checkout(folder) as here:
+        with checkout(folder, _list_checked(folder)) as here:  # not what runs have put beside them
             check_version(here, folder)
             found = read_version(here)
         called = self.renamed_since(found.version)
@@ -388,6 +388,13 @@ class Store:
             elif line["event"] == "rolled-back" and line["version"] == version and found == "rolled-back":
                 found = "promoted"
         return found
+
+
+def _list_checked(folder: Place) -> set[str]:
+    try:
+        return {LAST_FILE, *json.loads(read_text(folder / LAST_FILE))}
+    except (FileNotFoundError, ValueError):  # `check_version` says so
+        return {LAST_FILE}
 
 
 def _append_line(path: "UPath", line: str, check_lock: Callable[[], None]) -> None:
