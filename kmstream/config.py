@@ -197,7 +197,15 @@ class EngineConfig(Section):
     workers: int = Field(default=0, ge=0, description="0 = all cores")
     memory_limit: ByteSize = 1024**3
     scratch_limit: Annotated[int, BeforeValidator(parse_bytes), Field(ge=0, lt=2**63)] = 16 * 1024**3
-    dask_address: str = Field(default="", pattern=r"^$|^[a-z+]+://\S+:\d+$")
+    dask_address: str = ""
+
+    @field_validator("dask_address")
+    @classmethod
+    def _refuse_what_is_no_address(cls, address: str) -> str:
+        if address and not re.fullmatch(r"[a-z+]+://\S+:\d+", address):
+            msg = f"{address!r} should look like tcp://scheduler:8786, as the scheduler logs it"
+            raise ValueError(msg)
+        return address
 
 
 class TrackingConfig(Section):

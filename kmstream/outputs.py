@@ -168,6 +168,8 @@ def _temporary_file(target: Place) -> Iterator[Path]:
     else:
         folder, name = Path(tempfile.gettempdir()), f"kmstream-{uuid.uuid4().hex}.parquet"
     temporary = folder / name
+    if not is_local(target):
+        temporary.touch(mode=0o600)  # the folder is everybody's
     try:
         yield temporary
     finally:

@@ -4,8 +4,10 @@ import json
 import os
 import shutil
 import signal
+import socket
 import threading
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from dataclasses import replace
 from functools import partial
 
@@ -188,7 +190,7 @@ def test_a_scheduler_killed_in_mid_run_ends_it_and_after_a_restart_the_next_run_
     there = config_in(published, engine=on(cluster))
     for stage in ("exact_pass", "assign"):
         progress = At(**{stage: cluster.scheduler.kill})
-        with pytest.raises(ClusterError, match=f"the Dask scheduler {cluster.address} no longer works for this run"):
+        with pytest.raises(ClusterError, match=f"the Dask scheduler {cluster.address} was lost in mid-run"):
             refresh(there, now=now, progress=progress)
         assert progress.actions == {}
         assert {name: told for name, told in content(out).items() if "/.v" not in name} == before
@@ -227,7 +229,7 @@ def test_a_cluster_that_loses_all_workers_is_given_up_after_a_while(own_cluster,
     cluster = own_cluster().add(1, "--no-nanny")
     with closing(map_in_order(clusters.find_process, range(1000), EngineConfig(**on(cluster)))) as found:
         os.kill(next(found), signal.SIGKILL)
-        with pytest.raises(ClusterError, match="has no worker that works: 0 are there"):
+        with pytest.raises(ClusterError, match="has had no worker at work for"):
             list(found)
 
 
@@ -287,3 +289,22 @@ def test_values_that_can_not_be_used_are_named_as_here(there, cluster, files, da
     files(data, {"m9.parquet": pa.table({"id": [1, 2], "x": [0.5, None], "y": [1.0, 2.0]})})
     done = run_process("refresh", "--set", f"engine.dask_address={cluster.address}")
     assert_fails(done, 3, "InvalidFeatureError: feature 'x'", "in m9.parquet, rows 0-1; first such row 1")
+
+
+@pytest.mark.parametrize("greeting", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"], ids=["silent", "other words"])
+def test_another_program_at_the_address_is_told(monkeypatch, greeting):
+    monkeypatch.setattr("kmstream.engine.client._CONNECT_SECONDS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor(1) as pool:
+
+        def answer():
+            connection, _ = listening.accept()
+            with connection:
+                connection.sendall(greeting)
+                with suppress(ConnectionResetError):
+                    connection.recv(1)  # until the other side ends
+
+        answering = pool.submit(answer)
+        address = f"tcp://127.0.0.1:{listening.getsockname()[1]}"
+        with pytest.raises(ClusterError, match=f"what listens at engine.dask_address {address} is no Dask scheduler"):
+            list(map_in_order(str, [1], EngineConfig(dask_address=address)))
+        answering.result(5)

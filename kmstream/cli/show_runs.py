@@ -17,6 +17,7 @@ from kmstream.init_config import Survey
 from kmstream.plan import MAX_CHUNK_ROWS, Plan
 from kmstream.report.wording import count, number, percent, tell_check, tell_measures, tell_moves
 from kmstream.results import RefreshResult, ScoreResult
+from kmstream.storage import open_place
 
 MAX_REASONS = 6
 
@@ -44,6 +45,7 @@ def show_plan(console: Console, config: Config, plan: Plan) -> None:
     free = plan.memory_limit_bytes - plan.sample_bytes - plan.appended_bytes - plan.workers * plan.worker_bytes
     sample_rows = min(config.model.sample_rows, plan.rows)
     division = f"{size(free)} / ({plan.workers} x {plan.bytes_per_row:,} bytes)"
+    place = "in the folder for temporary files" if "://" in plan.output else "on the disk of output.path"
     facts = {
         "memory limit": (size(plan.memory_limit_bytes), "engine.memory_limit"),
         "- sample": (size(plan.sample_bytes), f"{sample_rows:,} rows, as they are and scaled"),
@@ -60,7 +62,7 @@ def show_plan(console: Console, config: Config, plan: Plan) -> None:
         "bytes per row": (f"{plan.bytes_per_row:,}", "two batches at a time: features decoded and scaled"),
         "rows per batch": (f"{plan.chunk_rows:,}", f"{division}, down to a power of two, at most {MAX_CHUNK_ROWS:,}"),
         "working memory": (size(plan.peak_bytes), "at most; the interpreter and its libraries come on top"),
-        "scratch copy": (size(plan.scratch_bytes), "on the disk of output.path while the run is under way"),
+        "scratch copy": (size(plan.scratch_bytes), f"{place} while the run is under way"),
         "passes": (str(sum(plan.passes.values())), ", ".join(f"{stage} {n}" for stage, n in plan.passes.items())),
         "bytes to read": (size(plan.bytes_to_read), "over all passes, at most"),
     }
@@ -114,7 +116,7 @@ def show_score(
 ) -> None:
     """Print what a score found, and whether it asks for a new fit."""
     if not result.partitions:
-        n_assigned = len(read_manifest(Path(result.assignments)))
+        n_assigned = len(read_manifest(open_place(result.assignments)))
         every = f"all {n_assigned:,} partitions are" if n_assigned > 1 else "the only partition is"
         if only:
             every = f"every partition that matches --only {' '.join(only)} is"

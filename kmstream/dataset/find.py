@@ -22,7 +22,7 @@ import pyarrow.fs
 import pyarrow.parquet as pq
 
 from kmstream.config import Config, FeaturesConfig
-from kmstream.dataset.listing import SUFFIXES, File, is_chosen, is_hidden, list_files, make_denied
+from kmstream.dataset.listing import SUFFIXES, File, is_chosen, is_hidden, list_files, make_denied, split_glob
 from kmstream.dataset.read import MOST_AHEAD_BYTES, STORE_BUFFER_BYTES, first_line, open_parquet
 from kmstream.dataset.schema import (
     CLUSTER_COLUMNS,
@@ -199,6 +199,8 @@ def open_dataset(
         error.add_note(
             f"The paths below dataset.path look like {', '.join(sorted(found)[:3])}."
             if found
+            else "The pattern matches none of them; `*` stays within a folder, `**` does not."
+            if split_glob(config.dataset.path)[1]
             else f"Expected names that end in {', '.join(SUFFIXES)}; hidden and empty files are passed over."
         )
         raise error

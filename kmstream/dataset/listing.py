@@ -43,7 +43,11 @@ def list_files(path: str) -> "tuple[pyarrow.fs.FileSystem | AbstractFileSystem, 
         listed = _list_folder(filesystem, root, path)
     if not listed and (below is None or "://" not in stem):  # of a glob in a store only what it begins with is listed
         error = DatasetNotFoundError(f"dataset.path does not exist: {path}")
-        error.add_note("Relative paths are relative to the folder of kmstream.toml.")
+        error.add_note(
+            "Look at the names of the bucket and the folder, and at AWS_ENDPOINT_URL."
+            if "://" in stem
+            else "Relative paths are relative to the folder of kmstream.toml."
+        )
         raise error
     if root in listed:  # a file
         return filesystem, str(PurePosixPath(root).parent), {PurePosixPath(root).name: listed[root]}, []

@@ -1,6 +1,7 @@
 """The connection to a Dask cluster: which one is meant, opened for the time of a pass."""
 
 import logging
+import socket
 import sys
 import warnings
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import Any
 
 from kmstream.errors import ClusterError, ConfigError
 
+_LONGEST_GREETING = 1 << 20  # bytes
 _CONNECT_SECONDS = 10.0
 
 
@@ -40,6 +42,7 @@ def open_client(address: str) -> Iterator[Any]:
 
     _check_protocol(address)
     try:
+        _check_greeting(address)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # other versions: those that matter end the run, in one sentence
             client = Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)  # type: ignore[no-untyped-call]
@@ -81,6 +84,31 @@ def _check_protocol(address: str) -> None:
     if protocol == "tls" and arguments["ssl_context"] is None:
         error = ConfigError(f"engine.dask_address {address} needs certificates; Dask's configuration names none")
         error.add_note("Set distributed.comm.tls there: ca-file, and key and cert of the client.")
+        raise error
+
+
+def _check_greeting(address: str) -> None:
+    """Refuse an address where another program listens: Dask would take what it says for lengths, or wait for ever.
+
+    Raises
+    ------
+    ClusterError
+    OSError
+        If nothing listens there.
+    """
+    from distributed.comm.addressing import parse_address, parse_host_port
+
+    protocol, location = parse_address(address)
+    if protocol != "tcp":
+        return
+    with socket.create_connection(parse_host_port(location), _CONNECT_SECONDS) as opened:
+        try:
+            greeting = opened.recv(8, socket.MSG_WAITALL)  # a Dask server begins, with the length of what it says
+        except TimeoutError:
+            greeting = b""
+    if not 0 < int.from_bytes(greeting, "little") < _LONGEST_GREETING:
+        error = ClusterError(f"what listens at engine.dask_address {address} is no Dask scheduler")
+        error.add_note("Write it as the scheduler logs it, like tcp://scheduler:8786; its dashboard has another port.")
         raise error
 
 

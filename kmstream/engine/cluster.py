@@ -133,9 +133,8 @@ class _Tasks:
                 if time.monotonic() - self._looked > _LOOK_SECONDS:
                     self._look()
                 if time.monotonic() - self._worked > _PATIENCE_SECONDS:
-                    error = ClusterError(
-                        f"the Dask scheduler {self._address} has no worker that works: {self._n_workers} are there"
-                    )
+                    for_so_long = f"for {_PATIENCE_SECONDS:.0f} seconds"
+                    error = ClusterError(f"the Dask scheduler {self._address} has had no worker at work {for_so_long}")
                     error.add_note("They died, left, or are paused for want of memory. Start some, and run again.")
                     raise error
                 try:
@@ -175,9 +174,8 @@ class _Tasks:
             raise
         except lost_errors() as cause:
             why = getattr(cause, "reason", "") or str(cause).strip().partition("\n")[0]
-            error = ClusterError(f"the Dask scheduler {self._address} no longer works for this run: {why}")
-            error.add_note("Look at its log; it was stopped, restarted, or can't be reached. Run again: the next run")
-            error.add_note("goes on or begins anew. Nothing was published.")
+            error = ClusterError(f"the Dask scheduler {self._address} was lost in mid-run: {why}")
+            error.add_note("It was stopped, restarted, or can't be reached; nothing was published. Run again.")
             raise error from cause
 
     def _tell(self, failure: BaseException) -> BaseException:

@@ -103,7 +103,10 @@ def name_storage_error(cause: BaseException, place: object = "the object store")
         return refused
     waited = isinstance(cause, TimeoutError) or getattr(cause, "errno", None) == errno.EBUSY
     error = StorageError(f"{place}: the store {'is busy or does not answer' if waited else 'failed'}: {said}")
-    error.add_note("It was tried several times. Run again when it answers: what was not finished is not visible.")
+    if "endpoint" in said:
+        error.add_note("Look at AWS_ENDPOINT_URL and the network, and run again: what was not finished is not visible.")
+    else:
+        error.add_note("It was tried several times. Run again when it answers: what was not finished is not visible.")
     return error
 
 

@@ -49,9 +49,11 @@ def open_place(uri: str) -> Place:
     """
     if "://" not in uri:
         return Path(uri)
+    from fsspec import get_filesystem_class
     from upath import UPath
 
     try:
+        get_filesystem_class(uri.partition("://")[0])
         place = UPath(uri, **_options(uri.partition("://")[0]))
         place.fs  # noqa: B018 - loads what the scheme needs
     except (ImportError, ValueError) as cause:
