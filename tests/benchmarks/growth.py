@@ -4,7 +4,7 @@ usage: growth.py [--rows 1 4 10 40] [--workers 1 2 4] [--data FOLDER]      rows 
 
 The model has two figures for each stage, what it takes whatever the rows and what a row takes on one core, and three
 for what travels: bytes of a task, of a result, of what a run sends besides. They are fitted to two runs with one worker
-(the fewest rows, and the most but one size); every other line is foretold. A worker is a process with one thread; more
+(the fewest rows and the most); every other line is foretold. A worker is a process with one thread; more
 workers than cores gain nothing, which the model knows.
 """
 
@@ -150,10 +150,7 @@ def compare(data: Path, sizes: Sequence[int], workers: Sequence[int]) -> Model:
     """Measure every combination, and print it beside what the model foretells."""
     cores = len(os.sched_getaffinity(0))
     runs = [measure(data, rows, n) for rows in sizes for n in workers]
-    few, many = (
-        next(run for run in runs if run.rows == rows and run.workers == 1)
-        for rows in (sizes[0], sizes[max(1, len(sizes) - 2)])
-    )
+    few, many = (next(run for run in runs if run.rows == rows and run.workers == 1) for rows in (sizes[0], sizes[-1]))
     model = fit_model(few, many, cores)
     stages = list(few.seconds)
     print(f"\n{'rows':>6} {'workers':>8}" + "".join(f"{stage:>8}" for stage in stages) + f"{'total':>8}{'foretold':>9}"
