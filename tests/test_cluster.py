@@ -21,9 +21,9 @@ from command_line import assert_fails, content, run_process
 from distributed import Client
 
 from kmstream.config import EngineConfig
-from kmstream.dataset import SPAN_ROWS
+from kmstream.dataset import SPAN_ROWS, open_dataset
 from kmstream.engine import map_in_order, uses_cluster
-from kmstream.errors import ClusterError, ConfigError
+from kmstream.errors import ClusterError, ConfigError, CorruptFileError
 from kmstream.pipeline import refresh, score
 
 pytestmark = pytest.mark.server
@@ -118,6 +118,17 @@ def test_refresh_and_score_on_a_cluster_leave_the_same_bytes_as_here(
     assert found[0].keys() == found[1].keys()
     assert [name for name in found[0] if found[0][name] != found[1][name]] == []
     assert "assignments/v000002/b.parquet" in found[0]
+
+
+def test_footers_of_many_files_are_read_by_the_workers(base, cluster, tmp_path, config_in, files, monkeypatch):
+    monkeypatch.setattr("kmstream.dataset.find._MANY_FILES", 4)
+    files(tmp_path / "data", {f"day={n}/{n}.parquet": make_table(n + 1, n) for n in range(9)})
+    here, there = (open_dataset(config_in(tmp_path, engine=engine)) for engine in ({"workers": 2}, on(cluster)))
+    assert there == here
+    (tmp_path / "data/day=5/5.parquet").write_bytes(b"PAR1 and no more")
+    with pytest.raises(CorruptFileError, match=r"day=5/5\.parquet is not a readable Parquet file") as told:
+        open_dataset(config_in(tmp_path, engine=on(cluster)))
+    assert "On the Dask worker" in "".join(told.value.__notes__)
 
 
 @pytest.mark.parametrize("nanny", ["--nanny", "--no-nanny"])

@@ -16,14 +16,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from command_line import KMSTREAM, assert_fails
+from command_line import KMSTREAM
 from hosts import Host, hosts
 from s3_server import BUCKET
 
 pytestmark = pytest.mark.server
 TESTS = Path(__file__).parent
 N_FILES, N_ROWS = 20, 20_000
-HELD = 6  # the exit code where another run holds the lock
 REFRESH, SCORE = ("refresh", "--only", "f0*"), ("score",)
 CONFIG = """
 name = "hosts"
@@ -152,9 +151,9 @@ def expected(data) -> dict[str, dict[str, str]]:
 
 
 @contextmanager
-def make_site(folder: Path, data: Path, **env: str) -> Iterator[Site]:
+def make_site(folder: Path, data: Path) -> Iterator[Site]:
     with hosts("scheduler", "worker-1", "worker-2", "storage", "client") as net:
-        site = Site(net, folder, DASK | env)
+        site = Site(net, folder, dict(DASK))
         site.start_storage()
         site.start()
         site.copy("put", data, "data")
@@ -199,19 +198,3 @@ def test_a_storage_that_can_not_be_reached_for_a_moment_changes_no_bit(site, exp
     site.net["storage"].restore()
     finish(run)
     assert site.find_bits() == expected["refresh"]
-
-
-def test_a_storage_that_does_not_come_back_in_time_is_one_clear_error_and_the_next_run_is_whole(
-    tmp_path, data, expected
-):
-    with make_site(tmp_path, data, AWS_MAX_ATTEMPTS="1") as site:
-        run = site.kmstream(*REFRESH)
-        site.ask(works(site.net["worker-1"]))
-        site.net["storage"].cut()
-        out, err = run.communicate(timeout=120)
-        assert_fails(subprocess.CompletedProcess(run.args, run.returncode, out, err), 1, "StorageError", "un again")
-        site.net["storage"].restore()
-        while (run := site.kmstream(*REFRESH)).wait(120) == HELD:  # until the lock of the other has run out
-            assert "its lock ends within" in run.stderr.read()
-        assert finish(run)["version"] == "v000001"
-        assert site.find_bits() == expected["refresh"]
