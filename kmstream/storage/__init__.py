@@ -11,7 +11,6 @@ from kmstream.storage.failures import (
     explain_storage_errors,
     explain_write_errors,
     guard_process,
-    name_storage_error,
 )
 from kmstream.storage.lease import hold_lease
 from kmstream.storage.objects import append_to_copy, read_blocks, upload
@@ -54,7 +53,6 @@ __all__ = [
     "list_files",
     "move",
     "move_files",
-    "name_storage_error",
     "new_folder",
     "open_filesystem",
     "open_place",

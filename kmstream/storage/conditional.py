@@ -56,16 +56,19 @@ def read_tagged(place: "UPath") -> Tagged | None:
             return None
 
 
-def find_tag(place: "UPath") -> str | None:
-    """Give the tag of an object for `put_if`; None if there is none."""
-    if place.protocol not in S3:
-        return None
+def look(place: "UPath") -> dict[str, Any] | None:
+    """Ask S3 what it knows of an object: ETag, Metadata and more; None if there is none."""
     with explain_storage_errors(place):
         bucket, key, _ = place.fs.split_path(place.path)
         try:
-            return str(place.fs.call_s3("head_object", Bucket=bucket, Key=key)["ETag"])
+            return dict(place.fs.call_s3("head_object", Bucket=bucket, Key=key))
         except FileNotFoundError:
             return None
+
+
+def make_condition(tag: str | None) -> dict[str, str]:
+    """Give what S3 is told with a put: that an object still has this tag, or that there is none."""
+    return {"IfNoneMatch": "*"} if tag is None else {"IfMatch": tag.strip('"')}  # Ceph wants no quotes
 
 
 def put_if(place: "UPath", content: bytes, tag: str | None) -> str | None:
@@ -87,7 +90,7 @@ def put_if(place: "UPath", content: bytes, tag: str | None) -> str | None:
     with explain_storage_errors(place):
         if place.protocol not in S3:
             return _put_if_new(place, content, is_new=tag is None)
-        condition = {"IfNoneMatch": "*"} if tag is None else {"IfMatch": tag.strip('"')}  # Ceph wants no quotes
+        condition = make_condition(tag)
         bucket, key, _ = place.fs.split_path(place.path)
         for pause in _PAUSES:
             try:

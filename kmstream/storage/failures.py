@@ -79,13 +79,13 @@ def explain_storage_errors(place: object) -> Iterator[None]:
     try:
         yield
     except Exception as cause:
-        error = name_storage_error(cause, place)
+        error = _name_error(cause, place)
         if error is None:
             raise
         raise error from cause
 
 
-def name_storage_error(cause: BaseException, place: object = "the object store") -> StorageError | None:
+def _name_error(cause: BaseException, place: object) -> StorageError | None:
     """Say what an object store's client means by an error; None if it is no error of a store."""
     if isinstance(cause, KmstreamError) or not (_is_of_client(cause) or _is_of_client(cause.__cause__)):
         return None

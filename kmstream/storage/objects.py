@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kmstream.storage.conditional import look, make_condition
 from kmstream.storage.failures import REFUSED, S3, check_guards, explain_write_errors, find_code
 from kmstream.storage.places import Place, is_local
 
@@ -101,7 +102,7 @@ def _put_object(target: "UPath", tail: Path, source: str = "", size: int = 0, *,
     bucket, key, _ = fs.split_path(target.path)
     place = {"Bucket": bucket, "Key": key}
     told = {"Metadata": {_CONTENT: _digest(tail, f"{source} {size}")}}
-    condition = {"IfNoneMatch": "*"} if is_new else {}
+    condition = make_condition(None) if is_new else {}
     for tries_left in reversed(range(_TRIES)):
         check_guards(target)
         try:
@@ -115,17 +116,10 @@ def _put_object(target: "UPath", tail: Path, source: str = "", size: int = 0, *,
         else:
             return
         # Of a try whose answer was lost, of another worker with the same task, or of a run that has lost its lock.
-        there = _look(fs, place)
+        there = look(target)
         if there is not None and there.get("Metadata", {}).get(_CONTENT) == told["Metadata"][_CONTENT]:
             return
-        condition = {"IfNoneMatch": "*"} if there is None else {"IfMatch": there["ETag"].strip('"')}
-
-
-def _look(fs: Any, place: dict[str, str]) -> dict[str, Any] | None:  # noqa: ANN401 - s3fs has no types
-    try:
-        return dict(fs.call_s3("head_object", **place))
-    except FileNotFoundError:
-        return None
+        condition = make_condition(there["ETag"] if there else None)
 
 
 def _digest(tail: Path, more: str) -> str:

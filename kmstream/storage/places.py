@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from kmstream.errors import ConfigError, LockHeldError, StorageError
-from kmstream.storage.conditional import find_tag, put_if
+from kmstream.storage.conditional import look, put_if
 from kmstream.storage.failures import S3, check_guards, explain_storage_errors, explain_write_errors, find_code
 
 if TYPE_CHECKING:
@@ -101,14 +101,7 @@ def exists(file: Place) -> bool:
     if is_local(file):
         return file.is_file()
     with explain_storage_errors(file):
-        if file.protocol not in S3:
-            return bool(file.fs.isfile(file.path))
-        bucket, key, _ = file.fs.split_path(file.path)
-        try:
-            file.fs.call_s3("head_object", Bucket=bucket, Key=key)
-        except FileNotFoundError:
-            return False
-        return True
+        return look(file) is not None if file.protocol in S3 else bool(file.fs.isfile(file.path))
 
 
 def is_folder(place: Place) -> bool:
@@ -157,12 +150,15 @@ def replace_file(place: Place, text: str) -> None:
 
 def replace_bytes(place: Place, content: bytes | memoryview) -> None:
     """Write a small file, like `replace_file`."""
-    tag = None if is_local(place) else find_tag(place)  # first: what others write from now on has another one
+    # First: what others write from now on has another tag.
+    there = None if is_local(place) or place.protocol not in S3 else look(place)
     with explain_write_errors(place):
         if not is_local(place):
             if place.protocol not in S3:
                 place.fs.pipe_file(place.path, bytes(content))
-            elif put_if(place, bytes(content), tag) is None:  # a put that was under way when the lock was lost
+            elif (
+                put_if(place, bytes(content), there["ETag"] if there else None) is None
+            ):  # a put that was under way when the lock was lost
                 error = LockHeldError(f"{place} was written by another run at the same time")
                 error.add_note("Look at `kmstream models list`, and run again.")
                 raise error

@@ -34,6 +34,7 @@ from kmstream.storage import (
     remove_tree,
     replace_file,
 )
+from kmstream.store.history import HISTORY, append_line, read_lines
 from kmstream.store.version import (
     ModelVersion,
     check_version,
@@ -46,11 +47,10 @@ from kmstream.store.version import (
 )
 
 if TYPE_CHECKING:
-    from upath import UPath
+    pass
 
 UNFINISHED = ".unfinished"
 LAST_FILE = "checksums.json"  # of a version: on an object store, where files come one by one, it is there with this
-_TRIES = 20
 
 
 class Store:
@@ -334,24 +334,11 @@ class Store:
     def log(self, event: str, time: datetime, **facts: object) -> None:
         """Append a line to the history; one writer at a time, so that none takes another's half line for a cut one."""
         line = json.dumps({"time": time.isoformat(), "event": event, **facts}) + "\n"
-        path = self.models / "history.jsonl"
-        if not is_local(path):
-            _append_line(path, line, self._check_lock)
-            return
-        turn = filelock.FileLock(path.with_name(".history.lock"))
-        with explain_write_errors(path), turn, path.open("a+b", buffering=0) as file:
-            if file.tell() and os.pread(file.fileno(), 1, file.tell() - 1) != b"\n":
-                line = "\n" + line  # a crash cut the last line off; it stays alone
-            file.write(line.encode())
-            os.fsync(file.fileno())
+        append_line(self.models / HISTORY, line, self._check_lock)
 
     def history(self) -> list[dict[str, Any]]:
         """Read the history, oldest first; a line cut off by a crash is left out."""
-        try:
-            lines = read_text(self.models / "history.jsonl").splitlines()
-        except FileNotFoundError:
-            return []
-        return [content for line in lines if (content := _parse_line(line)) is not None]
+        return read_lines(self.models / HISTORY)
 
     def used_labels(self) -> set[str]:
         """Give every name any version ever had, also those rolled back, held or renamed since."""
@@ -395,23 +382,3 @@ def _list_checked(folder: Place) -> set[str]:
         return {LAST_FILE, *json.loads(read_text(folder / LAST_FILE))}
     except (FileNotFoundError, ValueError):  # `check_version` says so
         return {LAST_FILE}
-
-
-def _append_line(path: "UPath", line: str, check_lock: Callable[[], None]) -> None:
-    """Put the history anew, with one line more, unless somebody else did so meanwhile: then with both."""
-    for _ in range(_TRIES):
-        before = read_tagged(path)
-        content, tag = (before.content, before.tag) if before else (b"", None)
-        check_lock()  # after reading: what others have written since has another tag
-        if put_if(path, content + line.encode(), tag) is not None:
-            return
-    error = LockHeldError(f"the history is being written by others: {_TRIES} tries to add a line failed")
-    error.add_note(f"in {path}; run again when they have ended.")
-    raise error
-
-
-def _parse_line(line: str) -> dict[str, Any] | None:
-    try:
-        return dict(json.loads(line))
-    except ValueError:
-        return None
