@@ -13,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 PYTEST := $(BIN)/python -m pytest
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-fast image-test bench lint format lock clean
+.PHONY: help demo test test-fast test-lowest image-test bench lint format lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -29,6 +29,12 @@ test: $(STAMP) ## all tests, with coverage: the fast ones, those with servers, t
 
 test-fast: $(STAMP) ## the tests that need no server and no patience
 	$(PYTEST) -n 2 -m "not slow and not server"
+
+# A venv of its own, made anew each time: what is installed already would be kept.
+test-lowest: $(STAMP) ## the fast tests with the oldest dependencies that pyproject.toml allows
+	$(PYTHON) -m venv --clear .venv-lowest
+	$(BIN)/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct --editable . --group dev
+	.venv-lowest/bin/python -m pytest -n 2 -m "not slow and not server"
 
 image-test: $(STAMP) ## build the container image and use it; needs root, buildah and debootstrap but no engine
 	$(PYTEST) -m image
@@ -53,7 +59,7 @@ lock: | $(STAMP) ## requirements.lock (everything) and requirements-runtime.lock
 	$(LOCK) --group build --constraint requirements.lock --output-file requirements-runtime.lock
 
 clean: ## remove .venv and everything that tools leave behind
-	rm -rf .venv .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	rm -rf .venv .venv-lowest .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
 	find flows kmstream tests -name __pycache__ -prune -exec rm -rf {} +
 
 # uv installs the lock in seconds where pip takes a minute. It comes from the lock too, with its hash; where it can't be

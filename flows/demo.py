@@ -11,24 +11,24 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-os.environ.setdefault("DO_NOT_TRACK", "1")
-os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
 
-from prefect import Flow
-from prefect.flows import load_flow_from_entrypoint
-from prefect.testing.utilities import prefect_test_harness
+from kmstream import orchestration  # sets what Prefect reads when it is imported, so it comes first
+
+from prefect import Flow  # isort: skip
+from prefect.flows import load_flow_from_entrypoint  # isort: skip
+from prefect.testing.utilities import prefect_test_harness  # isort: skip
+
 from rich.console import Console
 from rich.progress import Progress
 
+from kmstream.cli.tables import make_console
 from kmstream.demo import run_demo, show
 from kmstream.errors import KmstreamError
 from kmstream.events import HeldError, explain_error
 from kmstream.results import RefreshResult, ScoreResult
 
 FLOWS = Path(__file__).parent
-PIPE_WIDTH = 120
-SERVER_TIMEOUT = 120  # seconds, for the first start on a slow machine
 
 
 class FlowVerbs:
@@ -73,12 +73,12 @@ def main() -> int:
     try:
         with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bars:
             bar = Bar(bars)
-            with prefect_test_harness(server_startup_timeout=SERVER_TIMEOUT):
+            with prefect_test_harness(server_startup_timeout=orchestration.SERVER_START):
                 result = run_demo(folder, verbs=FlowVerbs(), progress=bar)
     except KmstreamError as error:
         sys.stderr.write(f"{explain_error(error)}\n")
         return error.exit_code
-    show(result, Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False))
+    show(result, make_console())
     return 0
 
 

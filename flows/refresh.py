@@ -11,11 +11,9 @@ from typing import Any
 from kmstream import orchestration, pipeline  # sets what Prefect reads when it is imported, so it comes first
 
 from prefect import flow, get_run_logger, task  # isort: skip
-from prefect.states import Completed  # isort: skip
 
 from kmstream.config import Config
-from kmstream.errors import HELD, KmstreamError
-from kmstream.events import HeldError, events_of_refresh, markdown_of_refresh, verdict_of_refresh
+from kmstream.errors import KmstreamError
 from kmstream.plan import Plan
 from kmstream.results import RefreshResult
 
@@ -29,10 +27,8 @@ def plan_segmentation(config: Config, only: list[str]) -> Plan:
 @task(name="refresh", **orchestration.TASK)
 def refresh_segmentation(config: Config, only: list[str], now: datetime | None, *, baseline: bool) -> RefreshResult:
     """Fit, match, assign, compare, publish or hold."""
-    bars = orchestration.Bars(config.name)
-    result = pipeline.refresh(config, baseline=baseline, only=only, now=now, progress=bars)
-    bars.finish()
-    return result
+    with orchestration.show_progress(config) as bars:
+        return pipeline.refresh(config, baseline=baseline, only=only, now=now, progress=bars)
 
 
 @flow(name="kmstream-refresh", flow_run_name=orchestration.name_run)
@@ -62,21 +58,16 @@ def refresh_flow(
     now : datetime, optional
         The time that is written down; the clock's by default.
     """
-    logger = get_run_logger()
     try:
         read = orchestration.read_config(config_path, overrides, config)
         with orchestration.one_at_a_time(read):
             plan = plan_segmentation(read, only)
-            logger.info("%d rows in %d partitions, %d bytes to read", plan.rows, plan.partitions, plan.bytes_to_read)
+            told = "%d rows in %d partitions, %d bytes to read"
+            get_run_logger().info(told, plan.rows, plan.partitions, plan.bytes_to_read)
             result = refresh_segmentation(read, only, now, baseline=baseline)
     except KmstreamError as error:
         return orchestration.fail(error)  # type: ignore[no-any-return]
-    verdict = verdict_of_refresh(result)
-    orchestration.tell(result.name, events_of_refresh(result), verdict, markdown_of_refresh(result))
-    if result.status == "held":
-        return orchestration.hold(result)  # type: ignore[no-any-return]
-    logger.info("%s Report: %s", verdict, result.report)
-    return Completed(message=verdict, data=result)  # type: ignore[return-value] # what a caller gets is its data
+    return orchestration.end_refresh(result, result)  # type: ignore[no-any-return]
 
 
 def main() -> int:
@@ -85,13 +76,9 @@ def main() -> int:
     parser.add_argument("--only", action="append", default=[], metavar="GLOB", help="limit the partitions")
     parser.add_argument("--baseline", action="store_true", help="learn the scaling anew; the names go on")
     given = parser.parse_args()
-    try:
-        refresh_flow(given.config, given.set, given.only, baseline=given.baseline)
-    except HeldError:
-        return HELD
-    except KmstreamError as error:  # the flow has logged its text
-        return error.exit_code
-    return 0
+    return orchestration.run_as_script(
+        lambda: refresh_flow(given.config, given.set, given.only, baseline=given.baseline)
+    )
 
 
 if __name__ == "__main__":

@@ -11,21 +11,17 @@ from typing import Any
 from kmstream import orchestration, pipeline  # sets what Prefect reads when it is imported, so it comes first
 
 from prefect import flow, get_run_logger, task  # isort: skip
-from prefect.states import Completed  # isort: skip
 
 from kmstream.config import Config
-from kmstream.errors import HELD, KmstreamError
-from kmstream.events import HeldError, events_of_refresh, markdown_of_refresh, verdict_of_refresh
+from kmstream.errors import KmstreamError
 from kmstream.results import RetrainResult
 
 
 @task(name="retrain", **orchestration.TASK)
 def retrain_segmentation(config: Config, now: datetime | None) -> RetrainResult:
     """Ask the guard; fit, match, assign, compare, publish or hold."""
-    bars = orchestration.Bars(config.name)
-    result = pipeline.retrain(config, now=now, progress=bars)
-    bars.finish()
-    return result
+    with orchestration.show_progress(config) as bars:
+        return pipeline.retrain(config, now=now, progress=bars)
 
 
 @flow(name="kmstream-retrain", flow_run_name=orchestration.name_run)
@@ -52,9 +48,8 @@ def retrain_flow(
     now : datetime, optional
         The time that is written down; the clock's by default.
     """
-    logger = get_run_logger()
     if payload:
-        logger.info("drift %s, seen by score %s", payload.get("severity"), payload.get("run_id"))
+        get_run_logger().info("drift %s, seen by score %s", payload.get("severity"), payload.get("run_id"))
     try:
         read = orchestration.read_config(config_path, overrides, config)
         with orchestration.one_at_a_time(read):
@@ -62,27 +57,14 @@ def retrain_flow(
     except KmstreamError as error:
         return orchestration.fail(error)  # type: ignore[no-any-return]
     if result.refresh is None:
-        verdict = f"Nothing is fitted anew: {result.why}."
-    else:
-        verdict = verdict_of_refresh(result.refresh)
-        events = events_of_refresh(result.refresh)
-        orchestration.tell(result.name, events, verdict, markdown_of_refresh(result.refresh))
-        if result.refresh.status == "held":
-            return orchestration.hold(result.refresh)  # type: ignore[no-any-return]
-    logger.info("%s", verdict)
-    return Completed(message=verdict, data=result)  # type: ignore[return-value] # what a caller gets is its data
+        return orchestration.complete(f"Nothing is fitted anew: {result.why}.", result)  # type: ignore[no-any-return]
+    return orchestration.end_refresh(result.refresh, result)  # type: ignore[no-any-return]
 
 
 def main() -> int:
     """Run the flow once; exit codes are those of `kmstream retrain`."""
     given = orchestration.read_arguments("Fit anew if drift asked for it, as a Prefect flow.").parse_args()
-    try:
-        retrain_flow(given.config, given.set)
-    except HeldError:
-        return HELD
-    except KmstreamError as error:  # the flow has logged its text
-        return error.exit_code
-    return 0
+    return orchestration.run_as_script(lambda: retrain_flow(given.config, given.set))
 
 
 if __name__ == "__main__":

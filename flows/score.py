@@ -10,9 +10,8 @@ from typing import Any
 
 from kmstream import orchestration, pipeline  # sets what Prefect reads when it is imported, so it comes first
 
-from prefect import flow, get_run_logger, task  # isort: skip
+from prefect import flow, task  # isort: skip
 from prefect.artifacts import create_table_artifact  # isort: skip
-from prefect.states import Completed  # isort: skip
 
 from kmstream.config import Config
 from kmstream.errors import KmstreamError
@@ -23,10 +22,8 @@ from kmstream.results import ScoreResult
 @task(name="score", **orchestration.TASK)
 def score_segmentation(config: Config, only: list[str], since: str | None, now: datetime | None) -> ScoreResult:
     """Assign what is new, compare it with what the model was fitted on."""
-    bars = orchestration.Bars(config.name)
-    result = pipeline.score(config, only=only, since=since, now=now, progress=bars)
-    bars.finish()
-    return result
+    with orchestration.show_progress(config) as bars:
+        return pipeline.score(config, only=only, since=since, now=now, progress=bars)
 
 
 @flow(name="kmstream-score", flow_run_name=orchestration.name_run)
@@ -67,8 +64,7 @@ def score_flow(
     orchestration.tell(result.name, events_of_score(result), verdict, markdown)
     if result.partitions:
         create_table_artifact(table_of_score(result), key=f"{result.name}-drift", description=verdict)
-    get_run_logger().info("%s%s", verdict, f" Report: {result.report}" if result.report else "")
-    return Completed(message=verdict, data=result)  # type: ignore[return-value] # what a caller gets is its data
+    return orchestration.complete(verdict, result, result.report)  # type: ignore[no-any-return]
 
 
 def main() -> int:
@@ -77,11 +73,7 @@ def main() -> int:
     parser.add_argument("--only", action="append", default=[], metavar="GLOB", help="limit the partitions")
     parser.add_argument("--since", metavar="V", help="what is new or changed since version V")
     given = parser.parse_args()
-    try:
-        score_flow(given.config, given.set, given.only, given.since)
-    except KmstreamError as error:  # the flow has logged its text
-        return error.exit_code
-    return 0
+    return orchestration.run_as_script(lambda: score_flow(given.config, given.set, given.only, given.since))
 
 
 if __name__ == "__main__":

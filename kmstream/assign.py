@@ -1,6 +1,5 @@
 """The last pass: each row gets its segment and is written beside its record; the same pass counts what drift needs."""
 
-import operator
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -126,17 +125,13 @@ class AssignJob:
         folder: Place,
         version: str,
         outlier_distances: NDArray[np.float64],
-        current: ClusterModel | None = None,
-        reach: NDArray[np.float64] | None = None,
-        truth: str | None = None,
     ) -> Self:
         """Make the job of a run: every row of its dataset under this model, written below a folder."""
         columns = None if run.config.output.columns == "all" else run.config.output.columns
         metadata = {"kmstream.version": version, "kmstream.name": run.config.name, **describe_labels(model.labels)}
         output = OutputPlan(run.source, folder, run.chunk_rows, columns, max_appended_rows(run.config), metadata)
-        matrices = replace(matrices, dataset=run.source)
         group_size = find_group_size(len(run.dataset.partitions))
-        return cls(model, matrices, output, outlier_distances, group_size, current, reach, truth)
+        return cls(model, matrices, output, outlier_distances, group_size)
 
     def nothing(self) -> Assigned:
         """Give the result for no rows."""
@@ -327,45 +322,3 @@ def _compare_with_current(job: AssignJob, rows: Rows, there: Rows, nearest: Near
         fit_sse=add_squares(after.distances, both, total.fit_sse),
         current_sse=add_squares(before.distances, both, total.current_sse),
     )
-
-
-def count_migration(run: Run, before: ClusterModel, after: ClusterModel) -> Counts:
-    """Count rows by old and new cluster without writing: names go on by overlap where the features have changed.
-
-    Parameters
-    ----------
-    run : Run
-    before, after : ClusterModel
-        Each with features of its own; every file must hold the columns of both.
-
-    Returns
-    -------
-    ndarray of shape (n_before, n_after)
-        Over the rows that both models can assign.
-    """
-    cells = np.zeros(len(before.centroids) * len(after.centroids), np.float64 if run.weighting else np.int64)
-    one, other = (
-        Matrices(
-            model.features.model_copy(update={"on_missing": "skip"}),
-            model.scaling,
-            run.source,
-            run.chunk_rows,
-            run.weighting,
-        )
-        for model in (before, after)
-    )
-    function = partial(_count_span, one, other, before.centroids, after.centroids, cells)
-    total = run.fold("overlap", function, run.dataset.spans, cells, operator.add)
-    return np.asarray(total.reshape(len(before.centroids), len(after.centroids)))
-
-
-def _count_span(
-    one: Matrices, other: Matrices, before: FloatArray, after: FloatArray, nothing: Counts, span: Span
-) -> Counts:
-    total = nothing
-    for there, here in zip(one.read(span), other.read(span), strict=True):
-        flat = (
-            find_nearest(there.X, before).cluster_ids * np.int64(len(after)) + find_nearest(here.X, after).cluster_ids
-        )
-        total = add_rows(total, flat, here.weights, there.keep & here.keep)
-    return total

@@ -110,6 +110,11 @@ def find_rewritten(config: Config, entries: Mapping[str, Entry]) -> dict[str, st
     return {path: entry.rewritten for path, entry in entries.items() if entry.rewritten and unasked}
 
 
+def staging_folder(folder: Place) -> Place:
+    """Give the folder beside that of a version, where a score's files are until all of them can be seen."""
+    return folder.with_name(f".{folder.name}.score")
+
+
 @contextmanager
 def unfinished_folder(folder: Place) -> Iterator[Place]:
     """Give the folder for the files of a run, which may hold those of one that was cut off.

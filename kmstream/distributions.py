@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from kmstream.clustering import ClusterModel
 from kmstream.features import take_values
-from kmstream.projection import FRAME, shorten_all
+from kmstream.projection import FRAME, keep_digits
 from kmstream.segment_profile import measure_sample
 
 FloatArray = NDArray[np.float64]
@@ -46,47 +45,64 @@ def tell_distributions(
     list of dict
         Best first, each with feature, kind ("numeric", "log1p" or "category") and counts, by label the rows. A number
         has edges, the ends of its bins in original units; beyond, by label the rows outside of all bins, at either end
-        no more than 5 % of a segment; and quantiles, by label those of `profile.QUANTILES` or None. A category has
-        categories, the most frequent ones, and None for all others together.
+        no more than 5 % of a segment; and quantiles, by label those of `segment_profile.QUANTILES` or None. A category
+        has categories, the most frequent ones, and None for all others together.
     """
     features, shown = model.features, labels[:MAX_SEGMENTS]
     best = _find_best(model, eta_squared)
-    numeric = [name for name in features.numeric if name in best]
     chosen = features.model_copy(
         update={
-            "numeric": tuple(numeric),
-            "categorical": tuple(name for name in features.categorical if name in best),
-            "log1p": tuple(name for name in features.log1p if name in best),
+            key: tuple(name for name in getattr(features, key) if name in best)
+            for key in ("numeric", "categorical", "log1p")
         }
     )
+    ids = np.where(ids < len(shown), ids, -1)
     taken, quantiles = take_values(sample, chosen), measure_sample(sample, shown, chosen).quantiles
     told: dict[str, dict[str, Any]] = {}
-    for j, (name, values) in enumerate(zip(numeric, taken.numeric, strict=True)):
-        is_log = name in features.log1p
-        known = ~np.isnan(values) & (ids >= 0) & (ids < len(shown))
-        if not known.any():
-            continue
-        ends = np.log1p(quantiles[:, j]) if is_log else quantiles[:, j]
-        # Few rows are all within; and a small segment may lie apart from all others.
-        low = min(np.quantile(values[known], FRAME[0], method="lower"), np.nanmin(ends))
-        high = max(np.quantile(values[known], FRAME[1], method="higher"), np.nanmax(ends))
-        edges = find_edges(values[known], low, high, is_log=is_log)
-        counts = [np.histogram(values[known & (ids == i)], edges)[0].tolist() for i in range(len(shown))]
-        beyond = [int(np.count_nonzero(known & (ids == i))) - sum(inside) for i, inside in enumerate(counts)]
-        told[name] = {
-            "kind": "log1p" if is_log else "numeric",
-            "edges": _round_edges(np.expm1(edges) if is_log else edges),
-            "counts": dict(zip(shown, counts, strict=True)),
-            "beyond": dict(zip(shown, beyond, strict=True)),
-            "quantiles": {
-                label: None if np.isnan(found[j]).any() else shorten_all(found[j])
-                for label, found in zip(shown, quantiles, strict=True)
-            },
-        }
+    for j, (name, values) in enumerate(zip(chosen.numeric, taken.numeric, strict=True)):
+        if ((ids >= 0) & ~np.isnan(values)).any():
+            told[name] = _count_numbers(values, ids, shown, quantiles[:, j], is_log=name in chosen.log1p)
     for name, texts in taken.texts.items():
         if (found := _count_categories(texts, ids, shown))["categories"]:
-            told[name] = {"kind": "category"} | found
+            told[name] = found
     return [{"feature": name} | told[name] for name in best if name in told]
+
+
+def _count_numbers(
+    values: FloatArray, ids: IntArray, shown: Sequence[str], quantiles: FloatArray, *, is_log: bool
+) -> dict[str, Any]:
+    """Count the values of a numeric feature, at least one of them usable.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_rows,)
+        NaN where there is none; after log1p if `is_log`.
+    ids : ndarray of shape (n_rows,)
+        Places in `shown`; -1 for none of them.
+    shown : sequence of str
+    quantiles : ndarray of shape (n_shown, len(QUANTILES))
+        Original units.
+    is_log : bool
+    """
+    known = ~np.isnan(values) & (ids >= 0)
+    values, ids = values[known], ids[known]
+    ends = np.log1p(quantiles) if is_log else quantiles
+    # Few rows are all within; and a small segment may lie apart from all others.
+    low = min(np.quantile(values, FRAME[0], method="lower"), np.nanmin(ends))
+    high = max(np.quantile(values, FRAME[1], method="higher"), np.nanmax(ends))
+    edges = find_edges(values, low, high, is_log=is_log)
+    of_segment = {label: values[ids == i] for i, label in enumerate(shown)}
+    counts = {label: np.histogram(own, edges)[0].tolist() for label, own in of_segment.items()}
+    return {
+        "kind": "log1p" if is_log else "numeric",
+        "edges": _round_edges(np.expm1(edges) if is_log else edges),
+        "counts": counts,
+        "beyond": {label: len(own) - sum(counts[label]) for label, own in of_segment.items()},
+        "quantiles": {
+            label: None if np.isnan(found).any() else keep_digits(found)
+            for label, found in zip(shown, quantiles, strict=True)
+        },
+    }
 
 
 def find_edges(values: FloatArray, low: float, high: float, *, is_log: bool = False) -> FloatArray:
@@ -142,19 +158,21 @@ def _find_best(model: ClusterModel, eta_squared: FloatArray) -> list[str]:
 
 
 def _count_categories(texts: pa.Array, ids: IntArray, shown: Sequence[str]) -> dict[str, Any]:
-    among = np.asarray(texts.is_valid()) & (ids >= 0) & (ids < len(shown))
-    codes = texts.dictionary_encode()
-    values, code_of = codes.dictionary.to_pylist(), np.asarray(pc.fill_null(codes.indices, 0))[among]
-    table = np.zeros((len(shown), max(len(values), 1)), np.int64)
-    np.add.at(table, (ids[among], code_of), 1)
+    """Count the values of a categorical feature; there are none where no row of a segment that is shown has one."""
+    known = np.asarray(texts.is_valid()) & (ids >= 0)
+    codes = texts.filter(pa.array(known)).dictionary_encode()
+    values = codes.dictionary.to_pylist()
+    table = np.zeros((len(shown), len(values)), np.int64)
+    np.add.at(table, (ids[known], np.asarray(codes.indices)), 1)
     totals = table.sum(axis=0)
-    order = sorted((j for j in range(len(values)) if totals[j]), key=lambda j: (-totals[j], values[j]))
+    order = sorted(range(len(values)), key=lambda j: (-totals[j], values[j]))
     kept, rest = order[:MAX_CATEGORIES], order[MAX_CATEGORIES:]
     counts = table[:, kept]
-    if len(rest):
+    if rest:
         counts = np.column_stack([counts, table[:, rest].sum(axis=1)])
     return {
-        "categories": [values[j] for j in kept] + [None] * bool(len(rest)),
+        "kind": "category",
+        "categories": [values[j] for j in kept] + [None] * bool(rest),
         "counts": dict(zip(shown, counts.tolist(), strict=True)),
     }
 

@@ -67,8 +67,8 @@ def events_of_refresh(result: RefreshResult) -> list[Event]:
     published: Event = ("kmstream.model.published", facts)
     if is_first(result):
         return [published]
-    lines = [line for line in (*result.labels, *result.retired) if line["event"] != "kept"]
-    return [published, *((f"kmstream.segment.{line['event']}", _about(line, result.version)) for line in lines)]
+    changed = ((f"kmstream.segment.{line['event']}", _about(line, result.version)) for line in _changed(result))
+    return [published, *changed]
 
 
 def events_of_score(result: ScoreResult) -> list[Event]:
@@ -105,6 +105,11 @@ def is_first(result: RefreshResult) -> bool:
     return not result.retired and all(line["event"] == "emerged" for line in result.labels)
 
 
+def by_size(segments: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Put the largest segment first."""
+    return sorted(segments, key=lambda line: -line["rows"])
+
+
 def verdict_of_refresh(result: RefreshResult) -> str:
     """Say in a sentence or two how a refresh ended."""
     size = f"{count(result.rows, 'row')} in {count(result.n_clusters, 'segment')}"
@@ -119,19 +124,15 @@ def verdict_of_refresh(result: RefreshResult) -> str:
         return f"{result.version} is held: {failed}. The version in use has not changed; to use this one: {use}"
     if is_first(result):
         return f"{result.version} is published: the first version, {size}."
-    lines = [line for line in (*result.labels, *result.retired) if line["event"] != "kept"]
-    changed = ", ".join(f"{line['cluster_label']} {line['event']}" for line in lines)
+    changed = ", ".join(f"{line['cluster_label']} {line['event']}" for line in _changed(result))
     return f"{result.version} is published: {size}; {changed or 'every segment keeps its name'}."
 
 
 def verdict_of_score(result: ScoreResult) -> str:
     """Say in a sentence or two what a score found."""
     if not result.partitions:
-        gone = (
-            f" {count(result.removed, 'partition')} gone from the dataset: the assignments went too."
-            if result.removed
-            else ""
-        )
+        removed = f" {count(result.removed, 'partition')} gone from the dataset: the assignments went too."
+        gone = removed if result.removed else ""
         waits = f" A new fit is still asked for: {result.retrain['why']}." if result.retrain["requested"] else ""
         return f"Nothing new: {result.version} has assigned every partition.{gone}{waits}"
     if not any(line["rows"] for line in result.labels) and result.severity == "ok":
@@ -148,7 +149,7 @@ def markdown_of_refresh(result: RefreshResult) -> str:
     """Write a refresh as Markdown: the verdict, the segments, where the report is."""
     rows = [
         [as_markdown(line["cluster_label"]), f"{line['rows']:,}", percent(line["share"]), line["event"]]
-        for line in sorted(result.labels, key=lambda line: -line["rows"])
+        for line in by_size(result.labels)
     ] + [[as_markdown(line["cluster_label"]), NOTHING, NOTHING, line["event"]] for line in result.retired]
     gate = [
         [
@@ -182,7 +183,7 @@ def markdown_of_score(result: ScoreResult) -> str:
             points(line["share"] - line["reference_share"]),
             number(line["centroid_shift_radii"], 3),
         ]
-        for line in sorted(result.labels, key=lambda line: -line["rows"])
+        for line in by_size(result.labels)
     ]
     head = ["Segment", "New rows", "Share then", "Share now", "Change", "Centre moved (radii)"]
     return _join(
@@ -204,12 +205,11 @@ def table_of_score(result: ScoreResult) -> list[dict[str, Any]]:
         "reference_share": "share then",
         "centroid_shift_radii": "shift in radii",
     }
-    lines = sorted(result.labels, key=lambda line: -line["rows"])
 
     def rounded(value: object) -> object:
         return round(value, 4) if isinstance(value, float) else value
 
-    return [{title: rounded(line[key]) for key, title in columns.items()} for line in lines]
+    return [{title: rounded(line[key]) for key, title in columns.items()} for line in by_size(result.labels)]
 
 
 def explain_error(error: BaseException) -> str:
@@ -244,6 +244,11 @@ def is_transient(error: object) -> bool:
     if isinstance(error, KmstreamError):  # some are an OSError too, such as DatasetNotFoundError
         return False
     return isinstance(error, OSError) and error.errno not in _NEEDS_A_PERSON
+
+
+def _changed(result: RefreshResult) -> list[Mapping[str, Any]]:
+    """List the segments that did not just go on, those that have ended too."""
+    return [line for line in (*result.labels, *result.retired) if line["event"] != "kept"]
 
 
 def _about(line: Mapping[str, Any], version: str) -> dict[str, Any]:

@@ -187,7 +187,7 @@ def _exact_pass(
 ) -> tuple[FloatArray, Counts, FitPass]:
     started, spans = time.perf_counter(), run.dataset.spans
     nothing = ClusterSums.empty(*centroids.shape)
-    function = partial(_sum_span, replace(matrices, dataset=run.source), centroids)
+    function = partial(_sum_span, matrices, centroids)
     total = run.fold("exact pass", function, spans, nothing, ClusterSums.merge)
     weight = float(total.counts.sum())
     if (weight < len(centroids) and run.weighting is None) or not weight:

@@ -1,12 +1,12 @@
 """The gate: whether a fitted version may be published by itself, or does a person have to look first."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kmstream.config import Config
+from kmstream.config import Config, GateConfig
 
 _NO_INERTIA = 1e-12  # rows all on their centroids; keeps the ratio a number
 
@@ -68,32 +68,15 @@ def check_refit(
     list of Check
         The version may be published if all are ok.
     """
-    limits, shares = config.gate, candidate.shares
-    smallest, largest = int(shares.argmin()), int(shares.argmax())
-    checks = [
-        _at_least(
-            "smallest_segment_share", shares[smallest], config.model.min_cluster_share, candidate.labels[smallest]
-        )
-    ]
+    smallest, largest = int(candidate.shares.argmin()), int(candidate.shares.argmax())
+    least, name = config.model.min_cluster_share, candidate.labels[smallest]
+    checks = [_at_least("smallest_segment_share", candidate.shares[smallest], least, name)]
     if current is None:
         return checks
-    limit = max(limits.max_segment_share, float(current.shares.max()))
-    checks.append(_at_most("largest_segment_share", shares[largest], limit, candidate.labels[largest]))
-    # Another number of segments was asked for: it ends or adds names, and their silhouettes mean something else.
-    fewer = len(current.labels) - len(candidate.labels)
-    if candidate.inertia_per_row is not None and current.inertia_per_row is not None:
-        ratio = (
-            candidate.inertia_per_row / max(current.inertia_per_row, _NO_INERTIA) if candidate.inertia_per_row else 1.0
-        )
-        checks.append(_at_most("inertia_against_current", ratio, limits.max_inertia_ratio))
-    if not fewer and candidate.silhouette is not None and current.silhouette is not None:
-        checks.append(
-            _at_most("silhouette_drop", current.silhouette - candidate.silhouette, limits.max_silhouette_drop)
-        )
-    n_gone = len(set(current.labels) - set(candidate.labels)) - max(fewer, 0)
-    n_new = len(set(candidate.labels) - set(current.labels)) - max(-fewer, 0)
-    checks.append(_at_most("names_gone", max(n_gone, 0) / len(current.labels), limits.max_names_gone))
-    checks.append(_at_most("names_new", max(n_new, 0) / len(candidate.labels), limits.max_names_new))
+    most = max(config.gate.max_segment_share, float(current.shares.max()))
+    checks.append(_at_most("largest_segment_share", candidate.shares[largest], most, candidate.labels[largest]))
+    checks += _check_fit(config.gate, candidate, current)
+    checks += _check_names(config.gate, candidate, current)
     if frozen is not None:
         checks.append(_at_most("frozen_names_missing_or_added", len(set(frozen) ^ set(candidate.labels)), 0))
     kept = {label: value for label, value in (overlap or {}).items() if not np.isnan(value)}
@@ -103,7 +86,28 @@ def check_refit(
     return checks
 
 
-def _at_least(check: str, observed: float, limit: float, label: str = "") -> Check:
+def _check_fit(limits: GateConfig, candidate: Measured, current: Measured) -> Iterator[Check]:
+    """Check how well the rows lie in their segments, as far as that can be compared."""
+    one, other = candidate.inertia_per_row, current.inertia_per_row
+    if one is not None and other is not None:
+        ratio = one / max(other, _NO_INERTIA) if one else 1.0
+        yield _at_most("inertia_against_current", ratio, limits.max_inertia_ratio)
+    one, other = candidate.silhouette, current.silhouette
+    # The silhouette of another number of segments means something else.
+    if one is not None and other is not None and len(candidate.labels) == len(current.labels):
+        yield _at_most("silhouette_drop", other - one, limits.max_silhouette_drop)
+
+
+def _check_names(limits: GateConfig, candidate: Measured, current: Measured) -> Iterator[Check]:
+    """Check how many names come and go beyond those that another number of segments asks for."""
+    fewer = len(current.labels) - len(candidate.labels)
+    n_gone = len(set(current.labels) - set(candidate.labels)) - max(fewer, 0)
+    n_new = len(set(candidate.labels) - set(current.labels)) - max(-fewer, 0)
+    yield _at_most("names_gone", n_gone / len(current.labels), limits.max_names_gone)
+    yield _at_most("names_new", n_new / len(candidate.labels), limits.max_names_new)
+
+
+def _at_least(check: str, observed: float, limit: float, label: str) -> Check:
     return Check(check, bool(observed >= limit), float(observed), limit, label)
 
 

@@ -15,11 +15,12 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
 from kmstream.errors import DataError
+from kmstream.life_cycle import share_out
 
 FloatArray = NDArray[np.float64]
 Counts = NDArray[Any]  # int64, or float64 where rows have weights
 
-_PREFIX = "segment-"
+_AUTOMATIC = re.compile(r"segment-(\d+)")
 
 
 @dataclass(frozen=True)
@@ -65,11 +66,9 @@ def first_labels(rows: Counts, used_labels: Collection[str] = ()) -> tuple[str, 
     >>> first_labels(np.array([5, 90, 20]))
     ('segment-03', 'segment-01', 'segment-02')
     """
-    names = free_labels(len(rows), used_labels)
-    labels = [""] * len(rows)
-    for name, i in zip(names, np.argsort(-rows, kind="stable"), strict=True):
-        labels[i] = name
-    return tuple(labels)
+    largest_first = np.argsort(-rows, kind="stable").tolist()
+    label_of = dict(zip(largest_first, free_labels(len(rows), used_labels), strict=True))
+    return tuple(label_of[i] for i in range(len(rows)))
 
 
 def free_labels(n: int, used_labels: Collection[str]) -> list[str]:
@@ -80,9 +79,9 @@ def free_labels(n: int, used_labels: Collection[str]) -> list[str]:
     >>> free_labels(2, ["segment-02", "vip"])
     ['segment-03', 'segment-04']
     """
-    numbers = [int(found[1]) for label in used_labels if (found := re.fullmatch(rf"{_PREFIX}(\d+)", label))]
+    numbers = [int(found[1]) for label in used_labels if (found := _AUTOMATIC.fullmatch(label))]
     start = max(numbers, default=0) + 1
-    return [f"{_PREFIX}{number:02d}" for number in range(start, start + n)]
+    return [f"segment-{number:02d}" for number in range(start, start + n)]
 
 
 def is_automatic(label: str) -> bool:
@@ -93,7 +92,7 @@ def is_automatic(label: str) -> bool:
     >>> is_automatic("segment-07"), is_automatic("segment-vip")
     (True, False)
     """
-    return re.fullmatch(rf"{_PREFIX}(\d+)", label) is not None
+    return _AUTOMATIC.fullmatch(label) is not None
 
 
 def match_labels(
@@ -170,8 +169,7 @@ def match_by_overlap(
 
     Other parameters and the result are those of `match_labels`; distances are 1 - the share that stays.
     """
-    stays = migration / np.maximum(migration.sum(axis=1), np.finfo(np.float64).tiny)[:, None]
-    cost = np.where(migration > 0, 1.0 - stays, np.inf).T
+    cost = np.where(migration > 0, 1.0 - share_out(migration), np.inf).T
     found = _match(cost, known_labels, 1.0 - min_overlap, rows, used_labels, migration[np.argsort(known_labels)].T)
     return replace(found, by="overlap")
 

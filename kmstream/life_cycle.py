@@ -54,6 +54,18 @@ def choose_rows(migration: Counts, members: Counts, rows_then: Counts) -> Counts
     return np.where(enough[:, None], members, migration)
 
 
+def share_out(migration: Counts) -> FloatArray:
+    """Give the share of each old segment's rows that goes to each new one; 0 for a segment that had no rows.
+
+    Examples
+    --------
+    >>> share_out(np.array([[30, 10], [0, 0]])).tolist()
+    [[0.75, 0.25], [0.0, 0.0]]
+    """
+    rows = migration.sum(axis=1, keepdims=True)
+    return np.asarray(migration / np.where(rows > 0, rows, 1))
+
+
 def classify_life_cycle(migration: Counts, labels_from: Sequence[str], labels_to: Sequence[str]) -> LifeCycle:
     """Tell what became of each segment from the rows it gave and got.
 
@@ -77,7 +89,7 @@ def classify_life_cycle(migration: Counts, labels_from: Sequence[str], labels_to
     >>> life.status, life.overlap
     ({'a': 'kept', 'b': 'retired', 'c': 'emerged'}, {'a': 0.9})
     """
-    taken = migration / _or_one(migration.sum(axis=1))[:, None]
+    taken = share_out(migration)
     status: dict[str, str] = {}
     overlap: dict[str, float] = {}
     for label, shares in zip(labels_from, taken, strict=True):
@@ -92,8 +104,3 @@ def classify_life_cycle(migration: Counts, labels_from: Sequence[str], labels_to
         else:
             status[label] = "retired"
     return LifeCycle(status | {label: "emerged" for label in labels_to if label not in labels_from}, overlap)
-
-
-def _or_one(rows: Counts) -> Counts:
-    """Give a divisor: what has no rows has no share either."""
-    return np.where(rows > 0, rows, 1)

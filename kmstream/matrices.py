@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
@@ -22,6 +23,8 @@ class Matrices:
 
     Attributes
     ----------
+    dataset : Dataset
+        Without the list of its partitions: what is read is said by a span.
     chunk_rows : int
         Rows per batch.
     weighting : Weighting or None
@@ -36,6 +39,11 @@ class Matrices:
     chunk_rows: int
     weighting: Weighting | None = None
     scratch: Scratch | None = None
+
+    @classmethod
+    def of(cls, run: Run, features: FeaturesConfig, scaling: Scaling, scratch: Scratch | None = None) -> Self:
+        """Give the rows of a run in this scaling."""
+        return cls(features, scaling, run.source, run.chunk_rows, run.weighting, scratch)
 
     @property
     def kind(self) -> type[np.number]:
@@ -75,4 +83,4 @@ def open_matrices(run: Run, scaling: Scaling, folder: Path) -> Iterator[Matrices
     with open_scratch(
         folder, config, run.dataset, chunk_rows=run.chunk_rows, n_features=scaling.n_features, weighted=weighted
     ) as scratch:
-        yield Matrices(config.features, scaling, run.dataset, run.chunk_rows, run.weighting, scratch)
+        yield Matrices.of(run, config.features, scaling, scratch)

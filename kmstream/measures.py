@@ -1,4 +1,4 @@
-"""How far two rows of counts differ: population stability index, Jensen-Shannon distance, chi-square test."""
+"""How far two sides differ: PSI, Jensen-Shannon distance and chi-square test of their counts, ratio of inertias."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,17 +36,38 @@ def share_js(reference_rows: NDArray[np.number], current_rows: NDArray[np.number
     return 0.0 if np.isnan(distance) else distance  # rounding below 0 under its root
 
 
-def share_chi2(reference_rows: NDArray[np.number], current_rows: NDArray[np.number]) -> tuple[float, float, float]:
+def share_chi2(reference_rows: NDArray[np.number], current_rows: NDArray[np.number]) -> tuple[float, float]:
     """Test two rows of counts for equal shares.
 
     Returns
     -------
-    chi2, p, cramers_v : float
+    p, cramers_v : float
         V is the size of the effect (0..1); p alone is always small on large data.
+
+    Examples
+    --------
+    >>> p, cramers_v = share_chi2(np.array([50, 50]), np.array([70, 30]))
+    >>> round(p, 4), round(cramers_v, 3)
+    (0.0039, 0.204)
     """
     table = np.stack([reference_rows, current_rows])
     table = table[:, table.sum(axis=0) > 0]
     if table.shape[1] < 2 or not table.sum(axis=1).all():
-        return 0.0, 1.0, 0.0
+        return 1.0, 0.0
     found = chi2_contingency(table, correction=False)
-    return float(found.statistic), float(found.pvalue), float(np.sqrt(found.statistic / table.sum()))
+    return float(found.pvalue), float(np.sqrt(found.statistic / table.sum()))
+
+
+def inertia_ratio(sse_r: float, n_r: float, sse_c: float, n_c: float) -> float | None:
+    """Give the inertia per row over that of the reference; None without rows, or where it would be infinite.
+
+    Examples
+    --------
+    >>> inertia_ratio(10.0, 5, 12.0, 4), inertia_ratio(0.0, 5, 12.0, 4), inertia_ratio(0.0, 5, 0.0, 4)
+    (1.5, None, 1.0)
+    """
+    if not n_c or not n_r:
+        return None
+    if sse_r == 0:
+        return 1.0 if sse_c == 0 else None
+    return float((sse_c / n_c) / (sse_r / n_r))

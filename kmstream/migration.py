@@ -1,17 +1,59 @@
-"""Rows that went from one segment to another between two versions, from what the versions left behind."""
+"""Rows that went from one segment to another: counted over a dataset, or from what two versions left behind."""
 
+import operator
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kmstream.assignments import read_manifest
-from kmstream.dataset import open_parquet
+from kmstream.clustering import ClusterModel, FloatArray, add_rows, find_nearest
+from kmstream.dataset import Span, open_parquet
+from kmstream.matrices import Matrices
+from kmstream.run import Run
 from kmstream.storage import Place, list_files
 from kmstream.store import ModelVersion, Store
+from kmstream.summary import Counts
 
 _BLOCK_ROWS = 1 << 20
+
+
+def count_migration(run: Run, before: ClusterModel, after: ClusterModel) -> Counts:
+    """Count rows by old and new cluster without writing: names go on by overlap where the features have changed.
+
+    Parameters
+    ----------
+    run : Run
+    before, after : ClusterModel
+        Each with features of its own; every file must hold the columns of both.
+
+    Returns
+    -------
+    ndarray of shape (n_before, n_after)
+        Over the rows that both models can assign.
+    """
+    cells = np.zeros(len(before.centroids) * len(after.centroids), np.float64 if run.weighting else np.int64)
+    one, other = (
+        Matrices.of(run, model.features.model_copy(update={"on_missing": "skip"}), model.scaling)
+        for model in (before, after)
+    )
+    function = partial(_count_span, one, other, before.centroids, after.centroids, cells)
+    total = run.fold("overlap", function, run.dataset.spans, cells, operator.add)
+    return np.asarray(total.reshape(len(before.centroids), len(after.centroids)))
+
+
+def _count_span(
+    one: Matrices, other: Matrices, before: FloatArray, after: FloatArray, nothing: Counts, span: Span
+) -> Counts:
+    total = nothing
+    for there, here in zip(one.read(span), other.read(span), strict=True):
+        flat = (
+            find_nearest(there.X, before).cluster_ids * np.int64(len(after)) + find_nearest(here.X, after).cluster_ids
+        )
+        total = add_rows(total, flat, here.weights, there.keep & here.keep)
+    return total
 
 
 def read_migration(store: Store, version: str) -> dict[str, Any] | None:

@@ -94,18 +94,13 @@ def _exact_batches(stream: Iterable[Rows], batch_size: int) -> Iterator[tuple[Ma
         taken = 0
         while n_held + len(rows.X) - taken >= batch_size:
             end = taken + batch_size - n_held
-            yield _join([*held, _cut(rows, taken, end)])
+            yield _join([*held, rows.take(slice(taken, end))])
             held, n_held, taken = [], 0, end
         if taken < len(rows.X):
-            held.append(_cut(rows, taken, len(rows.X)))
+            held.append(rows.take(slice(taken, None)))
             n_held += len(rows.X) - taken
     if n_held:
         yield _join(held)
-
-
-def _cut(rows: Rows, start: int, end: int) -> Rows:
-    weights = None if rows.weights is None else rows.weights[start:end]
-    return Rows(rows.X[start:end], rows.keep[start:end], weights)
 
 
 def _join(pieces: list[Rows]) -> tuple[Matrix, FloatArray | None]:

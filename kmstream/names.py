@@ -2,17 +2,18 @@
 
 from collections.abc import Collection
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from kmstream.assignments import read_manifest
+from kmstream.commit import hold_output
 from kmstream.config import Config
 from kmstream.descriptions import profile_segments, suggest_names
 from kmstream.errors import ConfigError, DatasetNotFoundError
 from kmstream.labels import is_automatic
+from kmstream.provenance import Clock
 from kmstream.relabel import apply_labels
 from kmstream.report.wording import sort_names
-from kmstream.scoring import finish_scores
 from kmstream.store import Store
 from kmstream.versions import list_centroids
 
@@ -94,9 +95,7 @@ def rename_segment(
     ConfigError
         If there is no segment `old`, or `new` is or was a name already.
     """
-    store = Store(config.output.path)
-    with store.lock(config.name):
-        finish_scores(store)
+    with hold_output(config) as (store, _):
         current = store.load_current(config.name)
         used = store.used_labels()
         if old not in current.model.labels:
@@ -105,7 +104,7 @@ def rename_segment(
             error.add_note("`kmstream labels list` shows what each of them is.")
             raise error
         check_new_name(old, new, used)
-        store.log("renamed", now or datetime.now(UTC), version=current.version, old=old, new=new, reason=reason)
+        store.log("renamed", Clock(now).now, version=current.version, old=old, new=new, reason=reason)
         return {"old": old, "new": new, "version": current.version}
 
 
@@ -153,9 +152,7 @@ def apply_renames(config: Config) -> dict[str, Any]:
     KmstreamError
         If a file can't be read or written; what is left is done the next time.
     """
-    store = Store(config.output.path)
-    with store.lock(config.name):
-        finish_scores(store)
+    with hold_output(config) as (store, _):
         current = store.load_current(config.name)
         folder = store.assignments(current.version)
         if not read_manifest(folder):
@@ -177,8 +174,7 @@ def freeze_labels(config: Config, *, frozen: bool = True, now: datetime | None =
     ConfigError
         If `model.n_clusters` asks for another number than there is: every refit would be held.
     """
-    store = Store(config.output.path)
-    with store.lock(config.name):
+    with hold_output(config) as (store, _):
         current = store.load_current(config.name)
         labels = list(current.model.labels)
         if frozen and config.model.n_clusters != len(labels):
@@ -191,7 +187,5 @@ def freeze_labels(config: Config, *, frozen: bool = True, now: datetime | None =
             raise error
         was = store.frozen_labels()
         if (was is None) == frozen or (frozen and was != set(labels)):
-            store.log(
-                "frozen" if frozen else "thawed", now or datetime.now(UTC), version=current.version, labels=labels
-            )
+            store.log("frozen" if frozen else "thawed", Clock(now).now, version=current.version, labels=labels)
         return {"version": current.version, "frozen": frozen, "labels": labels}

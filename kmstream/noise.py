@@ -5,18 +5,12 @@ as drift only beyond it. Where even an alert would lie within it, the window has
 measure.
 """
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import chdtri
 from scipy.stats import binom, norm
 from scipy.stats import t as student
 
-from kmstream.summary import ClusterSummary, distance_bin_ends
-
-FloatArray = NDArray[np.float64]
-Counts = NDArray[Any]  # int64, or float64 where rows have weights
+from kmstream.summary import ClusterSummary, Counts, FloatArray, distance_bin_ends
 
 CHANCE = 0.0002  # of unchanged windows, beyond the level
 STANDARD_ERRORS = 3.0  # a shift within this many is taken for noise
@@ -33,7 +27,7 @@ def psi_noise(reference_rows: Counts, current_rows: Counts, n_tests: int = 1) ->
     0.14
     """
     n_bins = np.count_nonzero(reference_rows + current_rows)
-    rows = _pairs(reference_rows.sum(), current_rows.sum())
+    rows = _join_windows(reference_rows.sum(), current_rows.sum())
     return float(chdtri(n_bins - 1, CHANCE / n_tests) / rows) if n_bins > 1 and rows else 0.0
 
 
@@ -49,7 +43,7 @@ def share_noise(reference_rows: Counts, current_rows: Counts) -> FloatArray:
     if not n_r or not n_c:
         return np.zeros(len(reference_rows))
     shares = (reference_rows + current_rows) / (n_r + n_c)
-    n_rows = max(1, round(_pairs(n_r, n_c)))
+    n_rows = max(1, round(_join_windows(n_r, n_c)))
     tail = CHANCE / 2 / len(shares)
     grown = binom.isf(tail, n_rows, shares) / n_rows - shares
     shrunk = shares - binom.ppf(tail, n_rows, shares) / n_rows
@@ -88,8 +82,8 @@ def ratio_noise(reference: ClusterSummary, current: ClusterSummary, scale: float
         squares = np.square(_bin_middles())
         mean = counts @ squares / counts.sum()
         spread = counts @ np.square(squares - mean) / counts.sum()
-        variances.append(spread / mean**2 / (counts.sum() * scale) if mean else 0.0)
-    return 1.0 + _deviates(1) * float(np.sqrt(sum(variances)))
+        variances.append(spread / mean**2 / (counts.sum() * scale))
+    return 1.0 + float(norm.isf(CHANCE / 2) * np.sqrt(sum(variances)))
 
 
 def outlier_noise(expected: float, n_rows: float) -> float:
@@ -98,14 +92,9 @@ def outlier_noise(expected: float, n_rows: float) -> float:
     return float(binom.isf(CHANCE, n_rows, expected) / n_rows) if n_rows else expected
 
 
-def _pairs(n_r: float, n_c: float) -> float:
+def _join_windows(n_r: float, n_c: float) -> float:
     """Give the rows of two windows as those of one: what both together say of a difference."""
-    return n_r * n_c / (n_r + n_c) if n_r and n_c else 0.0
-
-
-def _deviates(n_tests: int) -> float:
-    """Give the standard errors that the largest of so many differences exceeds by chance."""
-    return float(norm.isf(CHANCE / 2 / n_tests))
+    return n_r * n_c / (n_r + n_c) if n_r + n_c else 0.0
 
 
 def _bin_middles() -> FloatArray:

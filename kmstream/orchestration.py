@@ -1,4 +1,4 @@
-"""What the flows share: how a task is retried, what Prefect is shown, how one run at a time is kept.
+"""What the flows share: how a task is retried, what Prefect is shown, how one run at a time is kept, how a flow ends.
 
 The only room besides the flows that knows Prefect. What is told is made by `events`, from results alone.
 """
@@ -6,14 +6,14 @@ The only room besides the flows that knows Prefect. What is told is made by `eve
 import argparse
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
+os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")  # the first start on a slow machine
 
 import httpx
 from prefect import State, Task, get_client, get_run_logger, runtime
@@ -24,15 +24,25 @@ from prefect.client.schemas.objects import TaskRun
 from prefect.concurrency.sync import concurrency
 from prefect.events import emit_event
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound, PrefectException
-from prefect.states import Failed
+from prefect.states import Completed, Failed
 from prefect.task_engine import TaskRunTimeoutError
 
 from kmstream.config import Config, load_config, parse_config
-from kmstream.errors import KmstreamError
-from kmstream.events import Event, HeldError, explain_error, is_transient, resource_id, verdict_of_refresh
+from kmstream.errors import HELD, KmstreamError
+from kmstream.events import (
+    Event,
+    HeldError,
+    events_of_refresh,
+    explain_error,
+    is_transient,
+    markdown_of_refresh,
+    resource_id,
+    verdict_of_refresh,
+)
 from kmstream.results import RefreshResult
 from kmstream.store import Store
 
+SERVER_START = int(os.environ["PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"])  # seconds
 RETRY_DELAYS: list[float] = [2, 30, 120]  # seconds
 TIMEOUT = 24 * 3600.0  # seconds; a run that hangs ends, and its lock is free
 RUNS_AT_ONCE = 3  # of one process; of a segmentation one works, the others wait for it
@@ -96,6 +106,14 @@ def one_at_a_time(config: Config) -> Iterator[None]:
     # A lease that can't be renewed is no reason to end the run: the file lock still keeps others out.
     with concurrency(limit, strict=True, lease_duration=LEASE, raise_on_lease_renewal_failure=False):
         yield
+
+
+@contextmanager
+def show_progress(config: Config) -> Iterator["Bars"]:
+    """Give a task something that its verb can report progress to."""
+    bars = Bars(config.name)
+    yield bars
+    bars.finish()
 
 
 class Bars:
@@ -165,11 +183,34 @@ def fail(error: KmstreamError) -> Any:  # noqa: ANN401 - Prefect raises its data
     return Failed(message=explain_error(error), data=error)
 
 
-def hold(result: RefreshResult) -> Any:  # noqa: ANN401
-    """End a flow whose version is held: failed, because only that is red and reaches those who are told of failures."""
-    verdict = verdict_of_refresh(result)
-    get_run_logger().warning("%s", verdict)
-    return Failed(name="Held", message=verdict, data=HeldError(result))
+def complete(verdict: str, result: object, report: str | None = None) -> Any:  # noqa: ANN401 - its data is what a caller gets
+    """End a flow with a result, and say in its log how it ended and where the report is."""
+    get_run_logger().info("%s%s", verdict, f" Report: {report}" if report else "")
+    return Completed(message=verdict, data=result)
+
+
+def end_refresh(refresh: RefreshResult, result: object) -> Any:  # noqa: ANN401
+    """Tell of a new version, and end the flow with a result, or as failed if it is held.
+
+    Only that is red, and reaches those who are told of failures.
+    """
+    verdict = verdict_of_refresh(refresh)
+    tell(refresh.name, events_of_refresh(refresh), verdict, markdown_of_refresh(refresh))
+    if refresh.status == "held":
+        get_run_logger().warning("%s", verdict)
+        return Failed(name="Held", message=verdict, data=HeldError(refresh))
+    return complete(verdict, result, refresh.report)
+
+
+def run_as_script(flow: Callable[[], object]) -> int:
+    """Run a flow once, and give the exit code that the command line has for how it ended."""
+    try:
+        flow()
+    except HeldError:
+        return HELD
+    except KmstreamError as error:  # the flow has logged its text
+        return error.exit_code
+    return 0
 
 
 def read_arguments(description: str) -> argparse.ArgumentParser:

@@ -10,62 +10,37 @@ What a run takes over from the version before it is in `predecessor`; what peopl
 roll back) and names in `versions` and `names`. The command line, the flows and the demo only call these.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 
-from kmstream.assign import AssignJob
-from kmstream.assignments import (
-    MANIFEST,
-    Entry,
-    find_pending,
-    find_removed,
-    find_rewritten,
-    is_version,
-    read_manifest,
-    refuse_overlap,
-    unfinished_folder,
-)
-from kmstream.choose import (
-    DEFAULT_KS,
-    assess,
-    check_ks,
-    find_elbow,
-    leave_out,
-    make_matrix,
-    read_truth,
-    recommend,
-)
+from kmstream.assignments import Entry, refuse_overlap, unfinished_folder
+from kmstream.choose import DEFAULT_KS, check_ks, compare_ks, read_classes
 from kmstream.clustering import ClusterModel
+from kmstream.commit import commit_score, finish_scores, hold_output
+from kmstream.comparison import label_sample, load_references
 from kmstream.config import Config
 from kmstream.dataset import open_dataset
 from kmstream.engine import Progress, Silent, single_threaded
-from kmstream.errors import ModelNotFoundError
 from kmstream.fit import fit_centroids
-from kmstream.matrices import Matrices, open_matrices
+from kmstream.matrices import open_matrices
 from kmstream.plan import Plan, make_plan
-from kmstream.predecessor import (
-    check_same_features,
-    find_known_centroids,
-    find_model_before,
-    find_outlier_distances,
-    find_scaling_version,
-    name_segments,
-)
-from kmstream.provenance import Stopwatch, describe_run, peak_rss_bytes
-from kmstream.publish import Refit, finish_refit
+from kmstream.predecessor import check_same_features, find_scaling_version, load_current, name_segments, take_over
+from kmstream.provenance import Clock, describe_run, peak_rss_bytes
+from kmstream.publish import publish_refit
+from kmstream.refit import Judged, Refit, ask_gate, compare_refit
 from kmstream.relabel import apply_labels
-from kmstream.reporting import load_references
 from kmstream.results import ChoiceResult, RefreshResult, RetrainResult, ScoreResult
 from kmstream.resume import assign_resumably
 from kmstream.retraining import may_retrain
-from kmstream.run import make_run
-from kmstream.scan import make_scaling, refuse_no_rows, scan_dataset
-from kmstream.scoring import commit_score, finish_score, finish_scores, report_nothing_new
-from kmstream.storage import is_local, remove_tree, replace_file
+from kmstream.run import Run, start_run
+from kmstream.scan import scan_for_fit
+from kmstream.scoring import finish_score, make_score_job, report_nothing_new
+from kmstream.storage import Place, replace_file
 from kmstream.store import Store
 from kmstream.truth import check_truth
 from kmstream.who_moved import Assignments, find_earlier, follow_entities
+from kmstream.window import Window, find_window
 
 SILENT = Silent()
 
@@ -102,46 +77,45 @@ def choose_k(
     KmstreamError
         Any of the tree in `errors`; no page has been written then.
     """
-    store, watch, now = Store(config.output.path), Stopwatch(), (now or datetime.now(UTC)).astimezone(UTC)
+    store, clock = Store(config.output.path), Clock(now)
     ks = check_ks(ks)
     refuse_overlap(config.dataset.path, store.output)
     kept = find_scaling_version(config, store)
     dataset = open_dataset(config, only)
     if truth:
         check_truth(dataset, truth)
-    run = make_run(config, dataset, progress)
+    run = start_run(config, store, dataset, clock, progress, only)
     with single_threaded():
-        with watch.stage("scan"):
-            scan = scan_dataset(run, statistics=kept is None)
-            refuse_no_rows(run, scan)
-            scaling = kept.model.scaling if kept else make_scaling(config.features, scan)
-            classes = read_truth(run, scaling, truth) if truth else None
-        with watch.stage("fit"):
-            X = make_matrix(run, scan, scaling)
-            ks, note = leave_out(ks, X)
-            found = assess(run, X, ks, classes)
-    advice = recommend(found, min_share=config.model.min_cluster_share)
+        with clock.stage("scan"):
+            scan, scaling = scan_for_fit(run, kept.model.scaling if kept else None)
+            classified = read_classes(run, scaling, truth) if truth else None
+        with clock.stage("fit"):
+            choice = compare_ks(run, scan, scaling, ks, classified)
     page = store.output / "reports" / "choose-k.html"
     result = ChoiceResult(
         name=config.name,
         rows=dataset.rows,
-        sample_rows=len(X),
+        sample_rows=choice.n_sample_rows,
         scaling=kept.version if kept else "new",
         truth=truth,
-        truth_rows=len(classes.X) if classes else None,
-        k=tuple(found),
-        recommended=advice.k,
-        reason=advice.reason,
-        elbow=find_elbow(ks, [one.inertia_per_row for one in found]),
-        notes=(note,) if note else (),
+        truth_rows=len(classified.X) if classified else None,
+        k=choice.candidates,
+        recommended=choice.advice.k,
+        reason=choice.advice.reason,
+        elbow=choice.elbow,
+        notes=choice.notes,
         report=str(page),
-        seconds=watch.seconds,
+        seconds=clock.seconds,
         peak_rss_bytes=peak_rss_bytes(),
     )
+    _write_choice(page, result, clock)
+    return replace(result, seconds=clock.seconds, peak_rss_bytes=peak_rss_bytes())
+
+
+def _write_choice(page: Place, result: ChoiceResult, clock: Clock) -> None:
     from kmstream.report.choice import render_choice  # loads plotly, which no other verb needs at once
 
-    replace_file(page, render_choice(result.to_json(), created=now.isoformat()))
-    return replace(result, seconds=watch.seconds, peak_rss_bytes=peak_rss_bytes())
+    replace_file(page, render_choice(result.to_json(), created=clock.now.isoformat()))
 
 
 def refresh(
@@ -173,11 +147,46 @@ def refresh(
     KmstreamError
         Any of the tree in `errors`; nothing has been published then, and CURRENT has not moved.
     """
-    store, now = Store(config.output.path), (now or datetime.now(UTC)).astimezone(UTC)
-    refuse_overlap(config.dataset.path, store.output)
-    with store.lock(config.name), single_threaded():
-        finish_scores(store)
-        return _refresh(config, store, now, progress, baseline=baseline, truth=truth, only=only)
+    clock = Clock(now)
+    with hold_output(config) as (store, _):
+        return _refresh(config, store, clock, progress, only, baseline=baseline, truth=truth)
+
+
+def _refresh(
+    config: Config,
+    store: Store,
+    clock: Clock,
+    progress: Progress,
+    only: Sequence[str] = (),
+    *,
+    baseline: bool = False,
+    truth: str | None = None,
+) -> RefreshResult:
+    """Do it: scan -> fit -> match -> assign -> compare -> gate -> publish; the lock is held."""
+    current = load_current(config, store, is_space_kept=not baseline)
+    run = start_run(config, store, open_dataset(config, only), clock, progress, only)
+    if truth is not None:
+        check_truth(run.dataset, truth)
+    with clock.stage("scan"):
+        scan, scaling = scan_for_fit(run, current.model.scaling if current and not baseline else None)
+    before = take_over(run, current, scaling)
+    with open_matrices(run, scaling, store.scratch) as matrices:
+        with clock.stage("fit"):
+            fit = fit_centroids(run, matrices, scan, before.centroids)
+        match = name_segments(run, before, scaling, fit)
+        model = ClusterModel(config.features, scaling, fit.centroids, match.labels)
+        refit = Refit(run, store.next_version(), before, model, match, fit, truth)
+        with unfinished_folder(refit.folder):
+            with clock.stage("assign"):
+                assigned, n_resumed = assign_resumably(run, refit.make_job(matrices))
+            mine = Assignments(refit.folder, model.labels, assigned.entries)
+            moves = follow_entities(run, mine, find_earlier(store, current, mine))
+            sample = label_sample(scan.sample, model)
+            report, life = compare_refit(refit, assigned)
+            gate = ask_gate(refit, assigned, life, sample.silhouette)
+            result = publish_refit(refit, Judged(assigned, moves, sample, report, life, gate))
+    finish_scores(store)  # of the version before
+    return replace(result, resumed=n_resumed)
 
 
 def retrain(config: Config, *, progress: Progress = SILENT, now: datetime | None = None) -> RetrainResult:
@@ -195,70 +204,17 @@ def retrain(config: Config, *, progress: Progress = SILENT, now: datetime | None
     KmstreamError
         Any of the tree in `errors`; the request then still waits.
     """
-    store, now = Store(config.output.path), (now or datetime.now(UTC)).astimezone(UTC)
-    refuse_overlap(config.dataset.path, store.output)
-    with store.lock(config.name), single_threaded():
-        finish_scores(store)
+    clock = Clock(now)
+    with hold_output(config) as (store, _):
         may, why = may_retrain(config, store.history())
-        if may and (objection := find_objection(config, store)):
-            store.log("retrain-declined", now, why=objection)
+        if may and (objection := _find_objection(config, store)):
+            store.log("retrain-declined", clock.now, why=objection)
             may, why = False, objection
-        result = _refresh(config, store, now, progress) if may else None
+        result = _refresh(config, store, clock, progress) if may else None
     return RetrainResult(config.name, result is not None, why, result)
 
 
-def _refresh(
-    config: Config,
-    store: Store,
-    now: datetime,
-    progress: Progress,
-    *,
-    baseline: bool = False,
-    truth: str | None = None,
-    only: Sequence[str] = (),
-) -> RefreshResult:
-    """Do it; the lock is held."""
-    watch = Stopwatch()
-    store.refuse_lost_current()
-    current = store.load_current(config.name) if store.current else None
-    kept = current if not baseline else None  # the version whose scaling stays
-    if kept:
-        check_same_features(config, kept)
-    dataset = open_dataset(config, only)
-    if truth is not None:
-        check_truth(dataset, truth)
-    run = make_run(config, dataset, progress)
-    with watch.stage("scan"):
-        scan = scan_dataset(run, statistics=kept is None)
-        refuse_no_rows(run, scan)
-        scaling = kept.model.scaling if kept else make_scaling(config.features, scan)
-    before = find_model_before(run, current, scaling)
-    known = find_known_centroids(before, config.features, scaling)
-    references = load_references(store, kept) if kept else None
-    version = store.next_version()
-    folder = store.unfinished_assignments(version)
-    with open_matrices(run, scaling, store.scratch) as matrices:
-        with watch.stage("fit"):
-            fit = fit_centroids(run, matrices, scan, known)
-        match = name_segments(run, store, current, before, known, scaling, fit)
-        model = ClusterModel(config.features, scaling, fit.centroids, match.labels)
-        limits = find_outlier_distances(references.chosen(config) if references else None, model)
-        reach = find_outlier_distances(current, before) if before else None
-        job = AssignJob.of(run, matrices, model, folder, version, limits, before, reach, truth)
-        with unfinished_folder(folder):
-            with watch.stage("assign"):
-                assigned, n_resumed = assign_resumably(run, job)
-            mine = Assignments(folder, model.labels, assigned.entries)
-            moves = follow_entities(config, watch, mine, find_earlier(store, current, mine), store.scratch)
-            refit = Refit(
-                run, store, watch, now, tuple(only), version, current, before, references, model, match, fit, truth
-            )
-            result = finish_refit(refit, scan.sample, assigned, moves)
-    finish_scores(store)  # of the version before
-    return replace(result, resumed=n_resumed, rewritten=find_rewritten(config, assigned.entries), empty=dataset.empty)
-
-
-def find_objection(config: Config, store: Store) -> str:
+def _find_objection(config: Config, store: Store) -> str:
     """Tell why a fit to the data as they are would be in vain, or go round in circles; empty if nothing is wrong."""
     dataset = open_dataset(config)
     if dataset.partitions and all(partition.is_labelled for partition in dataset.partitions):
@@ -281,86 +237,45 @@ def score(
     progress: Progress = SILENT,
     now: datetime | None = None,
 ) -> ScoreResult:
-    """Assign the partitions that the current version has not assigned yet, or that changed, and report their drift.
+    """Assign the partitions that are new or changed since the current version assigned them, and report their drift.
 
     The assignments of partitions that are gone go too.
 
     Parameters
     ----------
-    config : Config
-    only, progress, now
+    config, only, progress, now
         Those of `refresh`.
     since : str, optional
         A version: the partitions that are new or changed since it assigned them, also those assigned already.
 
     Raises
     ------
-    ModelNotFoundError
-        If nothing has been published yet, or the assignments of `since` are not there.
     KmstreamError
-        Any other of the tree in `errors`; the manifest then lists none of the new partitions.
+        Any of the tree in `errors`; the manifest then lists none of the new partitions.
     """
-    store, watch, now = Store(config.output.path), Stopwatch(), (now or datetime.now(UTC)).astimezone(UTC)
-    refuse_overlap(config.dataset.path, store.output)
-    with store.lock(config.name), single_threaded():
-        finished = finish_scores(store)
+    clock = Clock(now)
+    with hold_output(config) as (store, finished):
         current = store.load_current(config.name)
         check_same_features(config, current)
         n_renamed = apply_labels(config, store, current)
-        folder = store.assignments(current.version)
-        staging = folder.with_name(f".{current.version}.score")
-        dataset = open_dataset(config, only)
-        listed = read_manifest(folder)
-        removed = find_removed(listed, dataset, only)
-        entries = {path: entry for path, entry in listed.items() if path not in removed}
-        window = replace(dataset, partitions=find_pending(dataset, read_since(store, since) if since else entries))
-        if not window.partitions:
-            if not only and since is None:
-                remove_tree(staging)  # of a score that was cut off; what was new then is gone
-            result = report_nothing_new(
-                config, store, current.version, watch, now, n_removed=len(removed), empty=dataset.empty
-            )
-            result = replace(result, renamed=n_renamed)
-            if removed:
-                if is_local(staging):
-                    staging.mkdir(parents=True, exist_ok=True)
-                commit_score(config, store, staging, now, result, entries, {}, removed)
-            return finished or result
-        run = make_run(config, window, progress)
-        references = load_references(store, current)
-        model = replace(current.model, features=config.features)
-        limits = find_outlier_distances(references.chosen(config), model)
-        with unfinished_folder(staging):
-            matrices = Matrices(model.features, model.scaling, window, run.chunk_rows, run.weighting)
-            job = AssignJob.of(run, matrices, model, staging, current.version, limits)
-            with watch.stage("assign"):
-                assigned, n_resumed = assign_resumably(run, job)
-            unchanged = entries.keys() - assigned.entries.keys()
-            mine = Assignments(staging, model.labels, assigned.entries)
-            earlier = Assignments(folder, model.labels, listed)
-            moves = follow_entities(config, watch, mine, earlier, store.scratch, unchanged)
-            result = finish_score(
-                run, store, watch, now, references, model, assigned, moves, n_removed=len(removed), n_resumed=n_resumed
-            )
+        window = find_window(config, store, current, only, since)
+        run = start_run(config, store, window.dataset, clock, progress, only)
+        is_new = bool(window.dataset.partitions)
+        result, entries = _score_window(run, window) if is_new else (report_nothing_new(run, window), {})
         result = replace(result, renamed=n_renamed)
-        commit_score(config, store, staging, now, result, entries, assigned.entries, removed)
-        return result
+        if is_new or window.removed:
+            commit_score(run, window, result, entries)
+    return result if is_new else finished or result
 
 
-def read_since(store: Store, version: str) -> dict[str, Entry]:
-    """Read which partitions a version assigned.
-
-    Raises
-    ------
-    ModelNotFoundError
-        If its assignments are not there any more.
-    """
-    entries = read_manifest(store.assignments(version)) if is_version(version) else {}
-    if not entries:
-        found = (path.parent.name for path in (store.output / "assignments").glob(f"v*/{MANIFEST}"))
-        error = ModelNotFoundError(
-            f"there are no assignments of {version!r}; there are those of {', '.join(sorted(found))}"
-        )
-        error.add_note("Those of older versions are removed: output.keep_versions says how many stay.")
-        raise error
-    return entries
+def _score_window(run: Run, window: Window) -> tuple[ScoreResult, Mapping[str, Entry]]:
+    """Do it: assign -> compare; nothing is visible yet."""
+    references = load_references(run.store, window.version)
+    job = make_score_job(run, window, references)
+    with unfinished_folder(window.staging):
+        with run.clock.stage("assign"):
+            assigned, n_resumed = assign_resumably(run, job)
+        mine = Assignments(window.staging, job.model.labels, assigned.entries)
+        moves = follow_entities(run, mine, window.earlier, window.kept.keys() - mine.entries.keys())
+        result = finish_score(run, window, references, job.model, assigned, moves)
+    return replace(result, resumed=n_resumed), assigned.entries

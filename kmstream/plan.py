@@ -75,70 +75,103 @@ class Plan:
 def make_plan(config: Config, dataset: Dataset) -> Plan:
     """Foretell a run.
 
-    Parameters
-    ----------
-    config : Config
-    dataset : Dataset
-
     Raises
     ------
     MemoryLimitError
         If `engine.memory_limit` is too small for one batch of 4,096 rows.
     """
-    features, limit = config.features, config.engine.memory_limit
-    n_columns = len(features.numeric) + MAX_CATEGORIES * len(features.categorical)  # a category known is a column
-    decoded = _NUMBER_BYTES * len(features.numeric) + _TEXT_BYTES * len(features.categorical)
-    bytes_per_row = int(_BATCHES * (max(decoded, _carried(config, dataset)) + 4 * n_columns) + _ROW_BYTES)
-    sample_bytes = min(config.model.sample_rows, dataset.rows) * (decoded + 4 * n_columns * _SAMPLE_COPIES)
-    worker_bytes = _worker_bytes(config, dataset, n_columns)
-    appended_bytes = _appended_bytes(config, dataset)
-    fixed_bytes = sample_bytes + appended_bytes
-    workers = count_workers(config.engine)
-    while True:
-        affordable = (limit - fixed_bytes - workers * worker_bytes) // (workers * bytes_per_row)
-        if affordable >= TILE_ROWS or workers == 1 or config.engine.workers:
-            break
-        workers -= 1
+    need = _sum_up(config, dataset)
+    workers, affordable = _find_workers(config, need)
     if affordable < TILE_ROWS:
-        need = fixed_bytes + workers * (worker_bytes + TILE_ROWS * bytes_per_row)
-        appended = f", {_mebibytes(appended_bytes)} for cluster columns of long row groups" if appended_bytes else ""
-        error = MemoryLimitError(
-            f"engine.memory_limit is {np.floor(limit / 2**20 * 10) / 10:g} MiB; expected at least {_mebibytes(need)}: "
-            f"{_mebibytes(sample_bytes)} for the sample{appended}, and for each worker ({workers}) "
-            f"{_mebibytes(worker_bytes)} for page buffers and sums and {TILE_ROWS} rows x {bytes_per_row} bytes"
-        )
-        error.add_note("Raise engine.memory_limit, or lower engine.workers, model.sample_rows or output.columns.")
-        raise error
-    chunk_rows = min(1 << int(affordable).bit_length() - 1, MAX_CHUNK_ROWS)
-    epochs = config.model.max_epochs if config.model.algorithm == "minibatch" else 0
-    passes = {"scan": 1, "mini-batch": epochs, "exact": config.model.lloyd_passes, "assign": 1}
-    weighted = bool(features.weight or config.model.half_life)
-    on_scratch, copied = scratch_bytes(config, dataset, n_features=n_columns, weighted=weighted)
-    feature_bytes = sum(p.feature_bytes for p in dataset.partitions)
-    n_read = sum(passes.values()) - copied * (sum(passes.values()) - 2)  # the scan, and the pass that makes the copy
+        raise _explain_limit(config, need, workers)
+    chunk_rows = min(1 << affordable.bit_length() - 1, MAX_CHUNK_ROWS)
+    n_bytes = sum(p.bytes for p in dataset.partitions)
+    passes, on_scratch, read_of_features = _count_passes(config, dataset, need.n_columns)
     return Plan(
         partitions=len(dataset.partitions),
         rows=dataset.rows,
-        bytes=sum(p.bytes for p in dataset.partitions),
-        n_features_read=len(features.columns),
+        bytes=n_bytes,
+        n_features_read=len(config.features.columns),
         workers=workers,
-        memory_limit_bytes=limit,
-        bytes_per_row=bytes_per_row,
-        worker_bytes=worker_bytes,
-        sample_bytes=sample_bytes,
-        appended_bytes=appended_bytes,
+        memory_limit_bytes=config.engine.memory_limit,
+        bytes_per_row=need.row_bytes,
+        worker_bytes=need.worker_bytes,
+        sample_bytes=need.sample_bytes,
+        appended_bytes=need.appended_bytes,
         chunk_rows=chunk_rows,
         passes=passes,
-        bytes_to_read=int(feature_bytes * n_read) + sum(p.bytes for p in dataset.partitions),
+        bytes_to_read=read_of_features + n_bytes,
         scratch_bytes=on_scratch,
-        peak_bytes=fixed_bytes + workers * (worker_bytes + min(chunk_rows, dataset.rows) * bytes_per_row),
+        peak_bytes=need.total(workers, min(chunk_rows, dataset.rows)),
         output=config.output.path,
     )
+
+
+@dataclass(frozen=True)
+class _Need:
+    """Memory that a run takes, in bytes; `n_columns` is the width of a scaled row."""
+
+    n_columns: int
+    row_bytes: int
+    worker_bytes: int
+    sample_bytes: int
+    appended_bytes: int
+
+    def total(self, workers: int, chunk_rows: int) -> int:
+        """All of it, for batches of so many rows."""
+        return self.sample_bytes + self.appended_bytes + workers * (self.worker_bytes + chunk_rows * self.row_bytes)
+
+
+def _sum_up(config: Config, dataset: Dataset) -> _Need:
+    features = config.features
+    n_columns = len(features.numeric) + MAX_CATEGORIES * len(features.categorical)  # a category known is a column
+    decoded = _NUMBER_BYTES * len(features.numeric) + _TEXT_BYTES * len(features.categorical)
+    return _Need(
+        n_columns,
+        row_bytes=int(_BATCHES * (max(decoded, _carried(config, dataset)) + 4 * n_columns) + _ROW_BYTES),
+        worker_bytes=_worker_bytes(config, dataset, n_columns),
+        sample_bytes=min(config.model.sample_rows, dataset.rows) * (decoded + 4 * n_columns * _SAMPLE_COPIES),
+        appended_bytes=_appended_bytes(config, dataset),
+    )
+
+
+def _find_workers(config: Config, need: _Need) -> tuple[int, int]:
+    """Give the number of workers, and the rows per batch that the limit has room for with so many."""
+    for workers in range(count_workers(config.engine), 0, -1):
+        free = config.engine.memory_limit - need.total(workers, chunk_rows=0)
+        affordable = free // (workers * need.row_bytes)
+        if affordable >= TILE_ROWS or config.engine.workers:
+            break
+    return workers, affordable
+
+
+def _explain_limit(config: Config, need: _Need, workers: int) -> MemoryLimitError:
+    appended = f", {_mebibytes(need.appended_bytes)} for cluster columns of long row groups"
+    error = MemoryLimitError(
+        f"engine.memory_limit is {np.floor(config.engine.memory_limit / 2**20 * 10) / 10:g} MiB; "
+        f"expected at least {_mebibytes(need.total(workers, TILE_ROWS))}: "
+        f"{_mebibytes(need.sample_bytes)} for the sample{appended if need.appended_bytes else ''}, "
+        f"and for each worker ({workers}) {_mebibytes(need.worker_bytes)} for page buffers and sums "
+        f"and {TILE_ROWS} rows x {need.row_bytes} bytes"
+    )
+    error.add_note("Raise engine.memory_limit, or lower engine.workers, model.sample_rows or output.columns.")
+    return error
 
 
 def _mebibytes(n_bytes: int) -> str:
     """Round up, so that what is said to be enough is."""
     return f"{np.ceil(n_bytes / 2**20 * 10) / 10:g} MiB"
+
+
+def _count_passes(config: Config, dataset: Dataset, n_columns: int) -> tuple[dict[str, int], int, int]:
+    """Give the passes by stage, the bytes of the scratch copy, and the bytes of features that are read for them."""
+    epochs = config.model.max_epochs if config.model.algorithm == "minibatch" else 0
+    passes = {"scan": 1, "mini-batch": epochs, "exact": config.model.lloyd_passes, "assign": 1}
+    weighted = bool(config.features.weight or config.model.half_life)
+    on_scratch, copied = scratch_bytes(config, dataset, n_features=n_columns, weighted=weighted)
+    n_passes = sum(passes.values())
+    n_read = n_passes - copied * (n_passes - 2)  # the scan, and the pass that makes the copy
+    return passes, on_scratch, int(sum(p.feature_bytes for p in dataset.partitions) * n_read)
 
 
 def max_appended_rows(config: Config) -> int:

@@ -1,11 +1,11 @@
-"""What a run takes over from the version before it: the space, the centroids, the names, the limits of its segments."""
+"""What a run takes over from the version before it: the space, the centroids, the names, the reach of its segments."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from kmstream.assign import count_migration
-from kmstream.clustering import ClusterModel
+from kmstream.clustering import ClusterModel, FloatArray
+from kmstream.comparison import References, load_references
 from kmstream.config import Config, FeaturesConfig
 from kmstream.dataset import open_dataset
 from kmstream.drift import OUTLIER_QUANTILE
@@ -13,8 +13,44 @@ from kmstream.errors import ConfigError, SchemaMismatchError
 from kmstream.features import Scaling, to_original_units, to_scaled_units
 from kmstream.fit import Fit
 from kmstream.labels import LabelMatch, first_labels, match_by_overlap, match_labels
+from kmstream.migration import count_migration
 from kmstream.run import Run
 from kmstream.store import ModelVersion, Store
+
+
+@dataclass(frozen=True)
+class Predecessor:
+    """The version before, as a refit goes on from it.
+
+    Attributes
+    ----------
+    version : ModelVersion or None
+        The current one; None before the first.
+    model : ClusterModel or None
+        That version's model, where the rows of the run can be assigned to it.
+    centroids : ndarray of shape (n_current, n_features) or None
+        Its centroids in the space of the refit; None where that has other features.
+    references : References or None
+        What the refit is compared with; None where there is nothing in the same space.
+    """
+
+    version: ModelVersion | None
+    model: ClusterModel | None
+    centroids: FloatArray | None
+    references: References | None
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of its segments; none before the first version."""
+        return self.version.model.labels if self.version else ()
+
+
+def take_over(run: Run, current: ModelVersion | None, scaling: Scaling) -> Predecessor:
+    """Give what a refit with this scaling takes over from the current version."""
+    model = _find_model(run, current, scaling)
+    is_same_space = current is not None and current.model.scaling is scaling
+    references = load_references(run.store, current) if current and is_same_space else None
+    return Predecessor(current, model, _find_centroids(model, run.config.features, scaling), references)
 
 
 def find_scaling_version(config: Config, store: Store) -> ModelVersion | None:
@@ -26,6 +62,23 @@ def find_scaling_version(config: Config, store: Store) -> ModelVersion | None:
         check_same_features(config, current)
     except ConfigError:
         return None
+    return current
+
+
+def load_current(config: Config, store: Store, *, is_space_kept: bool) -> ModelVersion | None:
+    """Load the version that a refit goes on from; None before the first.
+
+    Raises
+    ------
+    ConfigError
+        If the refit is to stay in its space, and has other features.
+    """
+    store.refuse_lost_current()
+    if not store.current:
+        return None
+    current = store.load_current(config.name)
+    if is_space_kept:
+        check_same_features(config, current)
     return current
 
 
@@ -57,7 +110,7 @@ def check_same_features(config: Config, current: ModelVersion) -> None:
         raise error
 
 
-def find_model_before(run: Run, current: ModelVersion | None, scaling: Scaling) -> ClusterModel | None:
+def _find_model(run: Run, current: ModelVersion | None, scaling: Scaling) -> ClusterModel | None:
     """Give the current model as these rows can be assigned to it; None if there is none, or its columns are gone."""
     if current is None:
         return None
@@ -71,7 +124,7 @@ def find_model_before(run: Run, current: ModelVersion | None, scaling: Scaling) 
     return replace(current.model, features=features.model_copy(update={"on_missing": "skip"}))
 
 
-def find_known_centroids(before: ClusterModel | None, features: FeaturesConfig, scaling: Scaling) -> np.ndarray | None:
+def _find_centroids(before: ClusterModel | None, features: FeaturesConfig, scaling: Scaling) -> FloatArray | None:
     """Give the current centroids in the space of a scaling; None if there are none, or the features differ."""
     if before is None:
         return None
@@ -85,31 +138,26 @@ def find_known_centroids(before: ClusterModel | None, features: FeaturesConfig, 
     return known if np.isfinite(known).all() else None  # a log1p that is new may have no value for an old centroid
 
 
-def name_segments(
-    run: Run,
-    store: Store,
-    current: ModelVersion | None,
-    before: ClusterModel | None,
-    known: np.ndarray | None,
-    scaling: Scaling,
-    fit: Fit,
-) -> LabelMatch:
+def name_segments(run: Run, before: Predecessor, scaling: Scaling, fit: Fit) -> LabelMatch:
     """Give each new centroid a label: by distance to the known ones, by overlap of rows, or for the first time."""
-    limits, used = run.config.labels, store.used_labels()
-    if before is None:
-        retired = current.model.labels if current else ()
-        return LabelMatch.of_new(first_labels(fit.rows, used), retired)
-    if known is not None:
-        distance = limits.max_match_distance
+    limits, used = run.config.labels, run.store.used_labels()
+    if before.model is None:
+        return LabelMatch.of_new(first_labels(fit.rows, used), before.labels)
+    if before.centroids is not None:
         return match_labels(
-            fit.centroids, known, before.labels, max_match_distance=distance, rows=fit.rows, used_labels=used
+            fit.centroids,
+            before.centroids,
+            before.labels,
+            max_match_distance=limits.max_match_distance,
+            rows=fit.rows,
+            used_labels=used,
         )
     unnamed = ClusterModel(run.config.features, scaling, fit.centroids, ("",) * len(fit.centroids))
-    migration = count_migration(run, before, unnamed)
+    migration = count_migration(run, before.model, unnamed)
     return match_by_overlap(migration, before.labels, min_overlap=limits.min_overlap, rows=fit.rows, used_labels=used)
 
 
-def find_outlier_distances(reference: ModelVersion | None, model: ClusterModel) -> np.ndarray:
+def find_outlier_distances(reference: ModelVersion | None, model: ClusterModel) -> FloatArray:
     """Give the reference's 99 % distance of each segment by its name; inf where the reference has none.
 
     Returns

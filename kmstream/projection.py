@@ -13,6 +13,7 @@ IntArray = NDArray[np.int64]
 
 MAP_ROWS = 2000  # drawn one by one; the axes are of all sampled rows
 FRAME = (0.005, 0.995)  # quantiles: what lies beyond would squeeze all else
+_MARGIN = 0.06  # of the frame, on either side
 STRONG = 0.6  # of an axis' largest loading: features that are named beside it
 _MAX_STRONG = 3
 _ALIKE = 9  # decimals of a loading: what differs less has the same size, on any machine
@@ -129,27 +130,28 @@ def tell_map(
     drawn, drawn_ids = places[::step], ids[::step]
     centres_now = dict(zip(labels, projection.project(now), strict=True))
     centres_then = {label: projection.project(mean[None, :])[0] for label, mean in then.items()}
-    ends = np.vstack([np.quantile(places, FRAME, axis=0), *centres_now.values(), *centres_then.values()])
-    margin = 0.06 * (ends.max(axis=0) - ends.min(axis=0))
+    sides = {"now": centres_now, "then": centres_then}
     return {
         "axes": [
             {"explained": float(explained), "strongest": _name_strongest(axis, names)}
             for axis, explained in zip(projection.axes, projection.explained, strict=True)
         ],
-        "frame": [
-            [shorten(low), shorten(high)]
-            for low, high in zip(ends.min(axis=0) - margin, ends.max(axis=0) + margin, strict=True)
-        ],
-        "rows": {label: [shorten_all(axis) for axis in drawn[drawn_ids == i].T] for i, label in enumerate(labels)},
+        "frame": _find_frame(places, [*centres_now.values(), *centres_then.values()]),
+        "rows": {label: [keep_digits(axis) for axis in drawn[drawn_ids == i].T] for i, label in enumerate(labels)},
         "centres": [
-            {
-                "cluster_label": label,
-                "now": shorten_all(centres_now[label]) if label in centres_now else None,
-                "then": shorten_all(centres_then[label]) if label in centres_then else None,
-            }
+            {"cluster_label": label}
+            | {key: keep_digits(centres[label]) if label in centres else None for key, centres in sides.items()}
             for label in dict.fromkeys([*centres_now, *centres_then])
         ],
     }
+
+
+def _find_frame(places: FloatArray, centres: Sequence[FloatArray]) -> list[list[float]]:
+    """Give the lowest and the highest place to be shown on each axis: nearly all rows, every centre, and a margin."""
+    ends = np.vstack([np.quantile(places, FRAME, axis=0), *centres])
+    low, high = ends.min(axis=0), ends.max(axis=0)
+    margin = _MARGIN * (high - low)
+    return [keep_digits(axis) for axis in np.column_stack([low - margin, high + margin])]
 
 
 def _name_strongest(axis: FloatArray, names: Sequence[str]) -> list[str]:
@@ -158,17 +160,12 @@ def _name_strongest(axis: FloatArray, names: Sequence[str]) -> list[str]:
     return [names[j] for j in order if sizes[j] >= STRONG * sizes.max()]
 
 
-def shorten_all(values: FloatArray) -> list[float]:
-    """Keep the digits of each that a plot can show."""
-    return [shorten(value) for value in values.tolist()]
-
-
-def shorten(value: float) -> float:
-    """Keep the digits that a plot can show.
+def keep_digits(values: FloatArray) -> list[float]:
+    """Keep the digits of each value that a plot can show.
 
     Examples
     --------
-    >>> shorten(3.14159265)
-    3.1416
+    >>> keep_digits(np.array([3.14159265, 1234567.0]))
+    [3.1416, 1234600.0]
     """
-    return float(f"{value:.5g}")
+    return [float(f"{value:.5g}") for value in values.tolist()]

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,22 @@ from kmstream.dataset import Dataset
 _LIBRARIES = ("kmstream", "numpy", "pyarrow", "scikit-learn", "scipy", "evidently")
 
 
-class Stopwatch:
-    """Seconds by stage of one run."""
+class Clock:
+    """The time that a run writes down, and how long its stages take.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    now : datetime, optional
+        What the time is; the system's by default.
+
+    Attributes
+    ----------
+    now : datetime
+        In UTC; when the run began.
+    """
+
+    def __init__(self, now: datetime | None = None) -> None:
+        self.now = (now or datetime.now(UTC)).astimezone(UTC)
         self._started = time.perf_counter()
         self._stages: dict[str, float] = {}
 

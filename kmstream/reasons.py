@@ -46,11 +46,11 @@ def find_reasons(
     thresholds : DriftConfig
     """
     found = []
-    for measure, value, noise, label, feature, text in _candidates(totals, segments, features):
-        limits: Threshold = getattr(thresholds, measure)
-        if value is not None and value >= limits.warn and value > noise:
-            severity, limit = ("alert", limits.alert) if value >= limits.alert else ("warn", limits.warn)
-            found.append(Reason(measure, label, feature, value, limit, severity, text))
+    for one in _candidates(totals, segments, features):
+        limits: Threshold = getattr(thresholds, one.measure)
+        if one.value is not None and one.value >= limits.warn and one.value > one.noise:
+            severity, limit = ("alert", limits.alert) if one.value >= limits.alert else ("warn", limits.warn)
+            found.append(Reason(one.measure, one.label, one.feature, one.value, limit, severity, one.text))
     return tuple(sorted(found, key=lambda one: (-SEVERITIES.index(one.severity), -one.value / (one.threshold or 1.0))))
 
 
@@ -59,9 +59,9 @@ def find_too_few(
 ) -> tuple[str, ...]:
     """Find the measures by which a window has too few rows to be judged: chance alone may reach the alert."""
     levels = [
-        *totals.get("noise", {}).items(),
-        *(("share_change", one["share_noise"]) for one in segments if "share_noise" in one),
-        *(("feature_psi", one["psi_noise"]) for one in features if "psi_noise" in one),
+        *totals["noise"].items(),
+        *(("share_change", one["share_noise"]) for one in segments),
+        *(("feature_psi", one["psi_noise"]) for one in features),
     ]
     return tuple(dict.fromkeys(measure for measure, level in levels if level >= getattr(thresholds, measure).alert))
 
@@ -71,50 +71,46 @@ def worst(reasons: Sequence[Reason]) -> str:
     return max((reason.severity for reason in reasons), key=SEVERITIES.index, default="ok")
 
 
-def _candidates(
-    totals: Figures, segments: Sequence[Figures], features: Sequence[Figures]
-) -> Iterator[tuple[str, float | None, float, str | None, str | None, str]]:
+@dataclass(frozen=True)
+class _Candidate:
+    """One measure with the words for it; `noise` is the level that chance alone may take it to."""
+
+    measure: str
+    value: float | None
+    noise: float
+    text: str
+    label: str | None = None
+    feature: str | None = None
+
+
+def _candidates(totals: Figures, segments: Sequence[Figures], features: Sequence[Figures]) -> Iterator[_Candidate]:
     psi, inertia, outliers = totals["share_psi"], totals["inertia_ratio"], totals["outlier_share"]
-    noise = totals.get("noise", {})
-
-    def chance(measure: str) -> float:
-        return float(noise.get(measure, 0.0))
-
-    yield (
-        "share_psi",
-        psi,
-        chance("share_psi"),
-        None,
-        None,
-        f"the mix of the segments changed: the PSI of their shares is {number(psi)}",
-    )
+    mixed = f"the mix of the segments changed: the PSI of their shares is {number(psi)}"
     far = f"rows lie farther from their centroids: inertia per row is {number(inertia)} times the reference"
-    yield "inertia_ratio", inertia, chance("inertia_ratio"), None, None, far
     beyond = f"{percent(outliers or 0.0)} of the rows lie farther out than 99 % of the reference rows did"
-    yield "outlier_share", outliers, chance("outlier_share"), None, None, beyond
+    for measure, text in (("share_psi", mixed), ("inertia_ratio", far), ("outlier_share", beyond)):
+        yield _Candidate(measure, totals[measure], totals["noise"][measure], text)
     for segment in segments:
         label, then, now = segment["cluster_label"], segment["reference_share"], segment["share"]
-        yield (
-            "share_change",
-            abs(now - then),
-            segment.get("share_noise", 0.0),
-            label,
-            None,
-            _tell_share(label, then, now),
-        )
+        text = _tell_share(label, then, now)
+        yield _Candidate("share_change", abs(now - then), segment["share_noise"], text, label)
         errors = segment["standard_errors"]
         if segment["moved_most"] and (errors is None or errors > STANDARD_ERRORS):
-            most, radii = segment["moved_most"][0], segment["centroid_shift_radii"]
-            verb = "rose" if most["to"] > most["from"] else "fell"
-            text = (
-                f"the centroid of '{label}' moved by {number(radii)} of its radius; "
-                f"its {most['feature']} {verb} from {number(most['from'])} to {number(most['to'])}"
-            )
-            chance_of_shift = 0.0 if errors is None else segment.get("shift_noise", 0.0)
-            yield "centroid_shift", radii, chance_of_shift, label, most["feature"], text
+            radii, feature = segment["centroid_shift_radii"], segment["moved_most"][0]["feature"]
+            noise = 0.0 if errors is None else segment["shift_noise"]
+            yield _Candidate("centroid_shift", radii, noise, _tell_shift(segment), label, feature)
     for one in features:
         text = f"the distribution of {one['feature']} changed: PSI {number(one['psi'])}{_tell_lost(one)}"
-        yield "feature_psi", one["psi"], one.get("psi_noise", 0.0), None, one["feature"], text
+        yield _Candidate("feature_psi", one["psi"], one["psi_noise"], text, feature=one["feature"])
+
+
+def _tell_shift(segment: Figures) -> str:
+    label, radii, most = segment["cluster_label"], segment["centroid_shift_radii"], segment["moved_most"][0]
+    verb = "rose" if most["to"] > most["from"] else "fell"
+    return (
+        f"the centroid of '{label}' moved by {number(radii)} of its radius; "
+        f"its {most['feature']} {verb} from {number(most['from'])} to {number(most['to'])}"
+    )
 
 
 def _tell_lost(feature: Figures) -> str:

@@ -7,85 +7,37 @@ from typing import Any
 from kmstream.gate import Check
 
 
-@dataclass(frozen=True)
-class RefreshResult:
-    """A refresh that came to its end, published or held.
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """What a refresh and a score have in common: both assign rows and compare them with those before.
 
     Attributes
     ----------
+    version : str
+        The version that a refresh made, or a score used.
+    labels : tuple of mapping
+        One per segment: cluster_label, rows, share, and what else the verb knows of it.
+    report : str or None
+        The page; None if nothing was new.
     resumed : int
         Partitions that an earlier run had assigned before it was cut off.
     rewritten : mapping of str to str
         Partitions whose columns could not be appended to a copy of the file, and why.
     empty : tuple of str
         Files named like Parquet files that hold no byte, and were passed over.
-    too_few_rows : tuple of str
-        Measures of drift by which the rows are too few to be judged.
     entities : mapping or None
         Who was in another segment than the time before, where `dataset.key` is set: "entities" of drift.json.
+    too_few_rows : tuple of str
+        Measures of drift by which the rows are too few to be judged.
     """
 
     name: str
     version: str
-    status: str
-    rows: int
-    rows_skipped: int
-    n_clusters: int
-    inertia_per_row: float
-    severity: str
-    reasons: tuple[Mapping[str, Any], ...]
-    labels: tuple[Mapping[str, Any], ...]
-    retired: tuple[Mapping[str, Any], ...]
-    gate: tuple[Check, ...]
-    quality: Mapping[str, Any]
-    report: str
-    assignments: str
-    seconds: Mapping[str, float]
-    peak_rss_bytes: int
-    resumed: int = 0
-    rewritten: Mapping[str, str] = field(default_factory=dict)
-    empty: tuple[str, ...] = ()
-    entities: Mapping[str, Any] | None = None
-    too_few_rows: tuple[str, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """Give the result as plain JSON values."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class ScoreResult:
-    """A score that came to its end; `partitions` is 0 and `report` None if nothing was new.
-
-    Attributes
-    ----------
-    resumed : int
-        Partitions that an earlier run had assigned before it was cut off.
-    rewritten : mapping of str to str
-        Partitions whose columns could not be appended to a copy of the file, and why.
-    empty : tuple of str
-        Files named like Parquet files that hold no byte, and were passed over.
-    too_few_rows : tuple of str
-        Measures of drift by which the rows are too few to be judged.
-    entities : mapping or None
-        Who was in another segment than the time before, where `dataset.key` is set: "entities" of drift.json.
-    removed : int
-        Partitions whose files are gone, and so their assignments.
-    renamed : int
-        Assignment files that got names which segments were given since.
-    """
-
-    name: str
-    version: str
-    run_id: str
-    partitions: int
     rows: int
     rows_skipped: int
     severity: str
     reasons: tuple[Mapping[str, Any], ...]
-    cleared: bool
     labels: tuple[Mapping[str, Any], ...]
-    retrain: Mapping[str, Any]
     report: str | None
     assignments: str
     seconds: Mapping[str, float]
@@ -95,12 +47,56 @@ class ScoreResult:
     empty: tuple[str, ...] = ()
     entities: Mapping[str, Any] | None = None
     too_few_rows: tuple[str, ...] = ()
-    removed: int = 0
-    renamed: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Give the result as plain JSON values."""
         return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefreshResult(RunResult):
+    """A refresh that came to its end, published or held.
+
+    Attributes
+    ----------
+    status : {"published", "held"}
+    retired : tuple of mapping
+        Names that ended: cluster_label, event.
+    """
+
+    status: str
+    report: str
+    n_clusters: int
+    inertia_per_row: float
+    retired: tuple[Mapping[str, Any], ...]
+    gate: tuple[Check, ...]
+    quality: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreResult(RunResult):
+    """A score that came to its end; `partitions` is 0, `run_id` empty and `report` None if nothing was new.
+
+    Attributes
+    ----------
+    partitions : int
+        Assigned by this run.
+    cleared : bool
+        Whether the runs before had drifted, and this one has not.
+    retrain : mapping
+        requested, why, and of a request that still waits its run_id and severity.
+    removed : int
+        Partitions whose files are gone, and so their assignments.
+    renamed : int
+        Assignment files that got names which segments were given since.
+    """
+
+    run_id: str
+    partitions: int
+    cleared: bool
+    retrain: Mapping[str, Any]
+    removed: int = 0
+    renamed: int = 0
 
 
 @dataclass(frozen=True)

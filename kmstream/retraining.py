@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from kmstream.config import Config
+from kmstream.reasons import SEVERITIES
 
 MAX_HELD = 3  # refits in a row; then a person has to look
-_RANK = {"ok": 0, "warn": 1, "alert": 2}
 
 History = Sequence[Mapping[str, Any]]
 
@@ -42,7 +42,7 @@ def decide_retrain(config: Config, severity: str, history: History, now: datetim
     request = find_request(history)
     if request and now - _time(request) >= limits.cooldown:
         return may_retrain(config, history)
-    if _RANK[severity] < _RANK[limits.on]:
+    if SEVERITIES.index(severity) < SEVERITIES.index(limits.on):
         return False, f"severity is {severity}, retrain.on is {limits.on}"
     asked = [_time(line) for line in history if line["event"] == "retrain-requested"]
     if asked and now - asked[-1] < limits.cooldown:
@@ -70,7 +70,7 @@ def may_retrain(config: Config, history: History) -> tuple[bool, str]:
     request = find_request(history)
     if request is None:
         return False, "no request waits for a new fit"
-    return True, f"asked for at {_time(request):%Y-%m-%d %H:%M} UTC by {request.get('run_id', 'a score')}, not yet done"
+    return True, f"asked for at {_time(request):%Y-%m-%d %H:%M} UTC by {request['run_id']}, not yet done"
 
 
 def find_request(history: History) -> Mapping[str, Any] | None:

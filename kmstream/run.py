@@ -9,11 +9,15 @@ from typing import TypeVar
 import numpy as np
 import pyarrow as pa
 
+from kmstream.columns import take_seconds
+from kmstream.columns import take_seconds
 from kmstream.config import Config, EngineConfig
 from kmstream.dataset import Dataset, Span, read_batches
 from kmstream.engine import Group, HasRows, Progress, check_wanted, find_group_size, group_items, map_in_order
 from kmstream.plan import make_plan
-from kmstream.weights import Weighting, take_seconds
+from kmstream.provenance import Clock
+from kmstream.store import Store
+from kmstream.weights import Weighting
 
 Item = TypeVar("Item", bound=HasRows)
 Result = TypeVar("Result")
@@ -21,24 +25,33 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Run:
-    """One run over a dataset, or over the partitions of it that are new.
+    """One run over a dataset, or over the partitions of it that are new: what all its parts need to know.
 
     Attributes
     ----------
+    store : Store
+        Where its results go.
+    clock : Clock
+        The time that is written down, and the seconds by stage.
     chunk_rows : int
         Rows per batch, from `plan.make_plan`.
     weighting : Weighting or None
         None where every row counts once.
     workers : int
         As many as the memory has room for; 0 as configured.
+    only : tuple of str
+        The globs that chose the partitions; none: all of them.
     """
 
     config: Config
+    store: Store
     dataset: Dataset
-    chunk_rows: int
+    clock: Clock
     progress: Progress
+    chunk_rows: int
     weighting: Weighting | None = None
     workers: int = 0
+    only: tuple[str, ...] = ()
 
     @property
     def engine(self) -> EngineConfig:
@@ -89,8 +102,10 @@ def _fold_group(
     return reduce(merge, map(apply, group.pieces))
 
 
-def make_run(config: Config, dataset: Dataset, progress: Progress) -> Run:
-    """Prepare a run over a dataset: batches that fit the memory, weights for its rows.
+def start_run(
+    config: Config, store: Store, dataset: Dataset, clock: Clock, progress: Progress, only: Sequence[str] = ()
+) -> Run:
+    """Begin a run over a dataset: batches that fit the memory, weights for its rows.
 
     Raises
     ------
@@ -99,7 +114,7 @@ def make_run(config: Config, dataset: Dataset, progress: Progress) -> Run:
     """
     plan = make_plan(config, dataset)
     weighting = find_weighting(config, dataset, plan.chunk_rows)
-    return Run(config, dataset, plan.chunk_rows, progress, weighting, plan.workers)
+    return Run(config, store, dataset, clock, progress, plan.chunk_rows, weighting, plan.workers, tuple(only))
 
 
 def find_weighting(config: Config, dataset: Dataset, chunk_rows: int) -> Weighting | None:

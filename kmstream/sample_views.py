@@ -50,7 +50,7 @@ def tell_views(
         differ; distributions, see `tell_distributions`.
     """
     sample = sample.take(thin_positions(sample.num_rows, MAX_ROWS))
-    there = sorted((s for s in segments if s.get("rows")), key=lambda s: -s["rows"])
+    there = sorted((s for s in segments if s["rows"]), key=lambda s: -s["rows"])
     labels = [str(s["cluster_label"]) for s in there]
     names = encoded_names(model.features, model.scaling)
     original = np.array([[s["centroid"][name] for name in names] for s in there], dtype=np.float64)

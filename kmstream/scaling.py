@@ -9,6 +9,8 @@ from kmstream.errors import InvalidFeatureError, TooFewRowsError
 from kmstream.features import MAX_CATEGORIES, FloatArray, Scaling
 from kmstream.summary import ColumnSummary
 
+N_BINS = 10  # of feature drift
+
 
 def learn_scaling(
     features: FeaturesConfig,
@@ -16,8 +18,6 @@ def learn_scaling(
     sample: Sequence[FloatArray],
     weights: FloatArray,
     category_counts: Mapping[str, Mapping[str, int]],
-    *,
-    n_bins: int = 10,
 ) -> Scaling:
     """Freeze center, scale, fill values, bins and categories from what the scan found.
 
@@ -32,15 +32,13 @@ def learn_scaling(
         How many rows each of them counts for.
     category_counts : mapping of str to mapping of str to int
         Rows per value of each categorical feature.
-    n_bins : int
-        Bins of feature drift.
 
     Raises
     ------
     TooFewRowsError
         If a numeric feature has no usable value at all.
     InvalidFeatureError
-        If a categorical feature has more than 100 values.
+        If a numeric feature is too large to have a spread, or a categorical one has more than 100 values.
     """
     for name, count, missing in zip(features.numeric, columns.n, columns.missing, strict=True):
         if count == 0:
@@ -49,7 +47,7 @@ def learn_scaling(
     for name, counts in category_counts.items():
         refuse_many_categories(name, len(counts))
     if sample:
-        q = [0.25, 0.5, 0.75, *np.arange(1, n_bins) / n_bins]
+        q = [0.25, 0.5, 0.75, *np.arange(1, N_BINS) / N_BINS]
         low, median, high, *_ = quantiles = _quantiles(sample, weights, q, columns.mean)
         edges = np.ascontiguousarray(quantiles[3:].T)
     else:
@@ -61,11 +59,8 @@ def learn_scaling(
         "robust": (median, high - low),
         "none": (np.zeros_like(columns.mean), np.ones_like(columns.mean)),
     }[features.scaling]
-    for name, one, another in zip(features.numeric, center, scale, strict=True):
-        if not np.isfinite([one, another]).all():
-            error = InvalidFeatureError(f"feature {name!r} holds numbers too large to have a spread ({another})")
-            error.add_note("Clean the column; such numbers often stand for a missing value.")
-            raise error
+    for name, middle, spread in zip(features.numeric, center, scale, strict=True):
+        _refuse_infinite(name, middle, spread)
     # A constant feature, or one whose spread is rounding noise, carries nothing: dividing by 1 keeps it at zero.
     flat = scale <= 10 * np.finfo(np.float64).eps * np.maximum(np.abs(columns.low), np.abs(columns.high))
     return Scaling(
@@ -75,6 +70,13 @@ def learn_scaling(
         edges=edges,
         categories=tuple(tuple(sorted(category_counts.get(name, {}))) for name in features.categorical),
     )
+
+
+def _refuse_infinite(name: str, center: float, scale: float) -> None:
+    if not np.isfinite([center, scale]).all():
+        error = InvalidFeatureError(f"feature {name!r} holds numbers too large to have a spread ({scale})")
+        error.add_note("Clean the column; such numbers often stand for a missing value.")
+        raise error
 
 
 def refuse_many_categories(name: str, n_categories: int) -> None:

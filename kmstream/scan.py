@@ -65,7 +65,7 @@ class Scan:
 
 
 @dataclass(frozen=True)
-class _SampledSpan:
+class SampledSpan:
     """A span, the positions in it of the rows that belong to the sample, and the place of its partition."""
 
     span: Span
@@ -74,7 +74,21 @@ class _SampledSpan:
 
     @property
     def rows(self) -> int:
+        """Of the span: what a pass over it counts."""
         return self.span.rows
+
+
+def sample_spans(run: Run) -> list[SampledSpan]:
+    """Draw the row sample: the spans of the run's dataset, and what each holds of it, which may be nothing."""
+    dataset, model = run.dataset, run.config.model
+    positions = sample_positions(dataset.rows, model.sample_rows, model.random_state)
+    borders = np.cumsum([0, *(span.rows for span in dataset.spans)])
+    cuts = np.searchsorted(positions, borders)
+    places = {partition.path: place for place, partition in enumerate(dataset.partitions)}
+    return [
+        SampledSpan(span, positions[cuts[i] : cuts[i + 1]] - borders[i], places[span.partition.path])
+        for i, span in enumerate(dataset.spans)
+    ]
 
 
 def scan_dataset(run: Run, *, statistics: bool) -> Scan:
@@ -85,27 +99,33 @@ def scan_dataset(run: Run, *, statistics: bool) -> Scan:
     statistics : bool
         Whether moments and categories are wanted; without them only spans that hold sampled rows are read.
     """
-    config, dataset, spans = run.config, run.dataset, run.dataset.spans
-    positions = sample_positions(dataset.rows, config.model.sample_rows, config.model.random_state)
-    borders = np.cumsum([0, *(span.rows for span in spans)])
-    cuts = np.searchsorted(positions, borders)
-    places = {partition.path: place for place, partition in enumerate(dataset.partitions)}
-    work = [
-        _SampledSpan(span, positions[cuts[i] : cuts[i + 1]] - borders[i], places[span.partition.path])
-        for i, span in enumerate(spans)
-        if statistics or cuts[i + 1] > cuts[i]
-    ]
+    config = run.config
+    work = [sampled for sampled in sample_spans(run) if statistics or len(sampled.positions)]
     function = partial(_scan_span, run.source, config.features, run.chunk_rows, run.weighting, statistics)
     return run.fold("scan", function, work, Scan.nothing(config.features), Scan.merge)
 
 
-def refuse_no_rows(run: Run, scan: Scan) -> None:
-    """Refuse to fit a model to nothing.
+def scan_for_fit(run: Run, known: Scaling | None) -> tuple[Scan, Scaling]:
+    """Read what a fit begins with: a row sample, and the scaling.
+
+    Parameters
+    ----------
+    run : Run
+    known : Scaling or None
+        The frozen scaling to go on with; None: one is learnt, from every row.
 
     Raises
     ------
     TooFewRowsError
+        If no row can be used.
     """
+    scan = scan_dataset(run, statistics=known is None)
+    _refuse_no_rows(run, scan)
+    return scan, make_scaling(run.config.features, scan) if known is None else known
+
+
+def _refuse_no_rows(run: Run, scan: Scan) -> None:
+    """Refuse to fit a model to nothing."""
     if not scan.sample.num_rows:
         n_files, n_rows = len(run.dataset.partitions), run.dataset.rows
         if not n_rows:
@@ -134,7 +154,7 @@ def _scan_span(
     chunk_rows: int,
     weighting: Weighting | None,
     statistics: bool,  # noqa: FBT001 - bound by partial
-    work: _SampledSpan,
+    work: SampledSpan,
 ) -> Scan:
     span, positions = work.span, work.positions
     total = Scan.nothing(features)

@@ -1,71 +1,48 @@
-"""The end of a score: the window's drift, its report, whether it asks for a new fit, and all of it made visible."""
+"""The end of a score: the window's drift, its report, and whether it asks for a new fit."""
 
-import json
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from kmstream.assign import Assigned
-from kmstream.assignments import COMMIT, MANIFEST, Entry, find_rewritten, mark_complete, remove_files, write_manifest
+from kmstream.assign import Assigned, AssignJob
 from kmstream.clustering import ClusterModel
-from kmstream.config import Config
+from kmstream.commit import UNFINISHED_PAGE
+from kmstream.comparison import References, describe_all, label_sample, measure_drift, observe_assigned
+from kmstream.drift import DriftReport
 from kmstream.entities import Moves
-from kmstream.provenance import Stopwatch, describe_run, peak_rss_bytes
+from kmstream.matrices import Matrices
+from kmstream.predecessor import find_outlier_distances
+from kmstream.provenance import describe_run, peak_rss_bytes
 from kmstream.report import RunFacts
-from kmstream.report.workspace import add_staged
-from kmstream.reporting import (
-    References,
-    describe_all,
-    label_sample,
-    measure_drift,
-    observe_assigned,
-    short_provenance,
-    tell_history,
-    tell_partitions,
-    tell_silhouettes,
-    write_score_report,
-)
+from kmstream.reporting import tell_drift, tell_facts, tell_result, write_report_files
 from kmstream.results import ScoreResult
 from kmstream.retraining import decide_retrain, find_request, is_drifting
 from kmstream.run import Run
 from kmstream.scan import scan_dataset
-from kmstream.storage import (
-    Place,
-    exists,
-    explain_write_errors,
-    is_folder,
-    move,
-    move_files,
-    new_folder,
-    read_text,
-    remove_file,
-    remove_tree,
-    replace_file,
-)
-from kmstream.store import Store
-from kmstream.who_moved import keep_file, tell_entities
-
-UNFINISHED_PAGE = ".unfinished"
+from kmstream.storage import new_folder, remove_tree
+from kmstream.who_moved import keep_file
+from kmstream.window import Window
 
 
-def report_nothing_new(
-    config: Config,
-    store: Store,
-    version: str,
-    watch: Stopwatch,
-    now: datetime,
-    *,
-    n_removed: int,
-    empty: tuple[str, ...],
-) -> ScoreResult:
+def make_score_job(run: Run, window: Window, references: References) -> AssignJob:
+    """Make the pass that assigns a window by the current model, with the policy for missing values of this run."""
+    model = replace(window.version.model, features=run.config.features)
+    matrices = Matrices.of(run, model.features, model.scaling)
+    limits = find_outlier_distances(references.chosen(run.config), model)
+    return AssignJob.of(run, matrices, model, window.staging, window.version.version, limits)
+
+
+def report_nothing_new(run: Run, window: Window) -> ScoreResult:
     """Say that every partition has been assigned already, and whether a request for a new fit still waits."""
-    history = store.history()
-    again, why = decide_retrain(config, "ok", history, now)
+    if window.is_whole:
+        remove_tree(window.staging)  # of a score that was cut off; what was new then is gone
+    history = run.store.history()
+    again, why = decide_retrain(run.config, "ok", history, run.clock.now)
     request = find_request(history) if again else None
     waiting = {key: request[key] for key in ("run_id", "severity") if key in request} if request else {}
     return ScoreResult(
-        name=config.name,
-        version=version,
+        name=run.config.name,
+        version=window.version.version,
         run_id="",
         partitions=0,
         rows=0,
@@ -74,163 +51,66 @@ def report_nothing_new(
         reasons=(),
         cleared=False,
         labels=(),
-        removed=n_removed,
-        empty=empty,
+        removed=len(window.removed),
+        empty=window.dataset.empty,
         retrain={"requested": again, "why": why if again else "no new or changed partitions"} | waiting,
         report=None,
-        assignments=str(store.assignments(version)),
-        seconds=watch.seconds,
+        assignments=str(window.folder),
+        seconds=run.clock.seconds,
         peak_rss_bytes=peak_rss_bytes(),
     )
 
 
 def finish_score(
-    run: Run,
-    store: Store,
-    watch: Stopwatch,
-    now: datetime,
-    references: References,
-    model: ClusterModel,
-    assigned: Assigned,
-    moves: Moves | None,
-    *,
-    n_removed: int,
-    n_resumed: int,
+    run: Run, window: Window, references: References, model: ClusterModel, assigned: Assigned, moves: Moves | None
 ) -> ScoreResult:
-    """Compare the window with the reference, write its report, decide about retraining."""
-    config, version = run.config, references.model.version
-    run_id, reports = _free_run_id(store, now), store.output / "reports"
-    with watch.stage("compare"):
-        drift_report = measure_drift(config, references, observe_assigned(model, assigned), model)
-        drift_report = describe_all(drift_report, references.model)
-        reference = references.chosen(config)
-        drift = drift_report.to_json(name=config.name, reference=reference.version, current=run_id)
-        drift["entities"] = tell_entities(moves, config.dataset.key, reports / run_id)
-        drift["partitions"] = tell_partitions(run.dataset)
-        sample, silhouettes = label_sample(scan_dataset(run, statistics=False).sample, model)
-    provenance = describe_run(config, run.dataset, ())
-    facts = RunFacts(
-        kind="score",
-        name=config.name,
-        version=version,
-        run_id=run_id,
-        status="scored",
-        created=now.isoformat(),
-        rows=run.dataset.rows,
-        rows_skipped=dict(assigned.values.skipped),
-        partitions=len(run.dataset.partitions),
-        seconds=watch.seconds,
-        provenance=short_provenance(provenance),
-        sample=tell_silhouettes(silhouettes, model.labels),
-        history=tell_history(config),
-    )
-    with watch.stage("report"), new_folder(reports / UNFINISHED_PAGE) as folder:
-        write_score_report(folder, store.output, drift, reference, sample, facts)
-        keep_file(moves, folder)
-    history = store.history()
-    is_judged = assigned.summary.n_rows > 0 and "share_psi" not in drift_report.too_few_rows
-    cleared = drift_report.severity == "ok" and is_judged and is_drifting(history)
-    requested, why = decide_retrain(config, drift_report.severity, [] if cleared else history, now)
-    n_rows = dict(zip(model.labels, assigned.counts.tolist(), strict=True))
-    return ScoreResult(
-        name=config.name,
-        version=version,
-        run_id=run_id,
-        partitions=len(run.dataset.partitions),
-        rows=run.dataset.rows,
-        rows_skipped=sum(assigned.values.skipped.values()),
-        severity=drift_report.severity,
-        reasons=tuple(drift["reasons"]),
-        cleared=cleared,
-        labels=tuple(_describe(segment, n_rows) for segment in drift["segments"]),
-        removed=n_removed,
-        resumed=n_resumed,
-        rewritten=find_rewritten(config, assigned.entries),
-        empty=run.dataset.empty,
-        entities=drift["entities"],
-        too_few_rows=tuple(drift["too_few_rows"]),
-        retrain={"requested": requested, "why": why},
-        report=str(reports / run_id / "report.html"),
-        assignments=str(store.assignments(version)),
-        seconds=watch.seconds,
-        peak_rss_bytes=peak_rss_bytes(),
-    )
-
-
-def commit_score(
-    config: Config,
-    store: Store,
-    staging: Place,
-    now: datetime,
-    result: ScoreResult,
-    known: Mapping[str, Entry],
-    assigned: Mapping[str, Entry],
-    removed: Sequence[str],
-) -> None:
-    """Make a score's files, its page, the manifest and the history's lines visible, together.
-
-    What is to be done is noted first: what a crash or an error leaves undone, the next run does, by `finish_scores`.
+    """Compare a window with the reference, write its report, decide about retraining; nothing is visible yet.
 
     Parameters
     ----------
-    config : Config
-    store : Store
-    staging : Place
-        The folder with the new files.
-    now : datetime
-    result : ScoreResult
-    known, assigned : mapping of str to Entry
-        Partitions that stay as they are, and those of this run.
-    removed : sequence of str
-        Partitions whose files are to go, as their input has.
+    run : Run
+        Over the partitions of the window.
+    window : Window
+    references : References
+    model : ClusterModel
+        The current one, with the policy for missing values of this run.
+    assigned : Assigned
+    moves : Moves or None
     """
-    facts = {"version": result.version, "run_id": result.run_id}
-    told = facts | {"severity": result.severity, "rows": result.rows, "cleared": result.cleared}
-    lines = [("drift", told)] if result.run_id else []
-    if result.retrain["requested"] and result.run_id and find_request(store.history()) is None:
-        lines.append(("retrain-requested", facts | {"severity": result.severity, "why": result.retrain["why"]}))
-    note = {"result": result.to_json(), "time": now.isoformat(), "lines": lines}
-    write_manifest(staging, {**known, **assigned}, config, result.version)
-    replace_file(staging / COMMIT, json.dumps(note | {"files": list(assigned), "removed": list(removed)}))
-    _commit(store, staging)
-    add_staged(store.output)
+    config, version = run.config, window.version.version
+    run_id, reports = _find_free_run_id(run), run.store.output / "reports"
+    reference = references.chosen(config)
+    with run.clock.stage("compare"):
+        report = measure_drift(config, references, observe_assigned(model, assigned), model)
+        report = describe_all(report, references.model)
+        drift = tell_drift(run, report, reference, run_id, moves, reports / run_id)
+        sample = label_sample(scan_dataset(run, statistics=False).sample, model)
+    shared = tell_facts(run, assigned, describe_run(config, run.dataset, ()))
+    facts = RunFacts(kind="score", version=version, run_id=run_id, status="scored", **shared)
+    with run.clock.stage("report"), new_folder(reports / UNFINISHED_PAGE) as folder:
+        write_report_files(folder, run.store.output, drift, reference, reference, sample, facts)
+        keep_file(moves, folder)
+    cleared, retrain = _decide(run, report, assigned)
+    n_rows = dict(zip(model.labels, assigned.counts.tolist(), strict=True))
+    return ScoreResult(
+        run_id=run_id,
+        partitions=len(run.dataset.partitions),
+        cleared=cleared,
+        labels=tuple(_describe(segment, n_rows) for segment in drift["segments"]),
+        removed=len(window.removed),
+        retrain=retrain,
+        report=str(reports / run_id / "report.html"),
+        **tell_result(run, assigned, drift, version),
+    )
 
 
-def finish_scores(store: Store) -> ScoreResult | None:
-    """Finish what a score had decided before it was cut off, and give its result; remove what nobody goes on from.
-
-    What visible runs have staged for the workspace is added to it.
-    """
-    finished = None
-    for staging in (store.output / "assignments").glob(".v*.score"):
-        if exists(staging / COMMIT):
-            finished = _commit(store, staging)
-        elif staging.name != f".{store.current}.score":
-            remove_tree(staging)
-    remove_tree(store.output / "reports" / UNFINISHED_PAGE)
-    add_staged(store.output)
-    return finished
-
-
-def _commit(store: Store, staging: Place) -> ScoreResult:
-    """Do what is noted; each step can be done again."""
-    note = json.loads(read_text(staging / COMMIT))
-    result = ScoreResult(**note["result"])
-    page, folder = store.output / "reports" / UNFINISHED_PAGE, store.assignments(result.version)
-    with explain_write_errors(folder):
-        if is_folder(page):
-            move(page, page.with_name(result.run_id))
-        remove_files(folder, note["removed"])
-        move_files(staging, folder, note["files"])
-        move_files(staging, folder, [MANIFEST])
-    mark_complete(folder)
-    logged = {(line["event"], line.get("run_id")) for line in store.history()}
-    for event, facts in note["lines"]:
-        if (event, result.run_id) not in logged:
-            store.log(event, datetime.fromisoformat(note["time"]), **facts)
-    remove_file(staging / COMMIT)  # first: without it the rest is only what nobody goes on from
-    remove_tree(staging)
-    return result
+def _decide(run: Run, report: DriftReport, assigned: Assigned) -> tuple[bool, dict[str, Any]]:
+    """Decide whether the drift of earlier runs is over, and whether that of this one asks for a new fit."""
+    history = run.store.history()
+    is_judged = assigned.summary.n_rows > 0 and "share_psi" not in report.too_few_rows
+    cleared = report.severity == "ok" and is_judged and is_drifting(history)
+    requested, why = decide_retrain(run.config, report.severity, [] if cleared else history, run.clock.now)
+    return cleared, {"requested": requested, "why": why}
 
 
 def _describe(segment: dict[str, Any], n_rows: Mapping[str, int]) -> dict[str, Any]:
@@ -239,7 +119,8 @@ def _describe(segment: dict[str, Any], n_rows: Mapping[str, int]) -> dict[str, A
     return taken | {"rows": n_rows.get(segment["cluster_label"], 0)}
 
 
-def _free_run_id(store: Store, now: datetime) -> str:
-    stem = f"{now:%Y%m%dT%H%M%SZ}"
-    taken = {path.name for path in (store.output / "reports").glob(f"{stem}*")}
+def _find_free_run_id(run: Run) -> str:
+    """Name a run by its time; of two within a second the later one has a number."""
+    stem = f"{run.clock.now:%Y%m%dT%H%M%SZ}"
+    taken = {path.name for path in (run.store.output / "reports").glob(f"{stem}*")}
     return next(one for one in (stem, *(f"{stem}-{n}" for n in range(2, len(taken) + 3))) if one not in taken)

@@ -111,9 +111,9 @@ class Scratch:
 
 def scratch_bytes(config: Config, dataset: Dataset, *, n_features: int, weighted: bool) -> tuple[int, float]:
     """Foretell the size of a scratch copy, and the share of rows that it holds."""
-    spans, rows = _choose_spans(dataset, _limit(config), n_features, weighted=weighted), dataset.rows or 1
-    n_rows = sum(span.rows for span in spans)
-    return n_rows * bytes_per_row(n_features, weighted=weighted), n_rows / rows
+    row_bytes = bytes_per_row(n_features, weighted=weighted)
+    n_rows = sum(span.rows for span in _choose_spans(dataset, _limit(config), row_bytes))
+    return n_rows * row_bytes, n_rows / (dataset.rows or 1)
 
 
 @contextmanager
@@ -141,7 +141,8 @@ def open_scratch(
             free = shutil.disk_usage(folder.parent).free
         outputs = sum(partition.bytes for partition in dataset.partitions) + _OUTPUT_BYTES * dataset.rows
         limit = min(limit, max(0, free - outputs) // 2)
-    names = frozenset(_name(span) for span in _choose_spans(dataset, limit, n_features, weighted=weighted))
+    spans = _choose_spans(dataset, limit, bytes_per_row(n_features, weighted=weighted))
+    names = frozenset(map(_name, spans))
     if not names:
         yield None
         return
@@ -163,10 +164,11 @@ def _limit(config: Config) -> int:
     return 0 if uses_cluster(config.engine) else config.engine.scratch_limit
 
 
-def _choose_spans(dataset: Dataset, limit: int, n_features: int, *, weighted: bool) -> list[Span]:
+def _choose_spans(dataset: Dataset, limit: int, row_bytes: int) -> list[Span]:
+    """Give the first spans whose copies take no more than a limit."""
     chosen = []
     for span in dataset.spans:
-        limit -= span.rows * bytes_per_row(n_features, weighted=weighted)
+        limit -= span.rows * row_bytes
         if limit < 0:
             break
         chosen.append(span)

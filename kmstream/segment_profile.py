@@ -13,8 +13,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from kmstream.columns import to_float64
 from kmstream.config import FeaturesConfig
-from kmstream.features import Scaling, encoded_names, take_values, to_float64, to_original_units
+from kmstream.features import Scaling, encoded_names, take_values, to_original_units
 from kmstream.separation import Pairs, analyse_variance, compare_pairs
 from kmstream.summary import ClusterSummary
 
@@ -114,31 +115,7 @@ def tell_separation(
     >>> feature["feature"], round(feature["eta_squared"], 2), feature["highest"]
     ('age', 0.6, {'cluster_label': 'old', 'mean': 80.0})
     """
-    separation, pairs = analyse_variance(summary), compare_pairs(summary)
-    names = encoded_names(features, scaling)
-    original = to_original_units(summary.mean, features, scaling)
-    there = np.flatnonzero(summary.rows > 0)
-    place = {pair: at for at, pair in enumerate(zip(pairs.one.tolist(), pairs.two.tolist(), strict=True))}
-
-    def tell_end(i: int, j: int) -> dict[str, Any]:
-        return {"cluster_label": labels[i], "mean": _plain(original[i, j])}
-
-    told = []
-    for j in np.argsort(-np.nan_to_num(separation.eta_squared, nan=-1.0), kind="stable").tolist():
-        figures: dict[str, Any] = {key: _plain(getattr(separation, key)[j]) for key in ("eta_squared", "f", "p")}
-        ends: dict[str, Any] = dict.fromkeys(("lowest", "highest", "cohens_d"))
-        if len(there) > 1 and figures["eta_squared"] is not None:
-            low, *_, high = there[np.argsort(summary.mean[there, j], kind="stable")].tolist()
-            d = pairs.cohens_d[place[min(low, high), max(low, high)], j]
-            ends = {"lowest": tell_end(low, j), "highest": tell_end(high, j), "cohens_d": _plain(abs(d))}
-        told.append({"feature": names[j], "kind": _kind(j, features)} | figures | ends)
-    return {
-        "explained": _plain(separation.explained),
-        "df_between": separation.df_between,
-        "df_within": separation.df_within,
-        "features": told,
-        "closest": [_tell_pair(pairs, labels, names, at, j) for at, j in _find_closest(pairs)],
-    }
+    return _tell_separation(_look(summary, labels, features, scaling))
 
 
 def tell_profile(
@@ -169,56 +146,104 @@ def tell_profile(
         other_label, feature, higher (the one with the higher mean), cohens_d (positive where that is the first), t, df,
         p and p_adjusted.
     """
-    pairs, names, n_numeric = compare_pairs(summary), encoded_names(features, scaling), len(features.numeric)
-    found = measure_sample(sample, labels, features)
-    means = to_original_units(summary.mean, features, scaling)
-    spreads = _find_spreads(summary, scaling)
-    is_log = np.array([name in features.log1p for name in names], dtype=bool)
-    with np.errstate(over="ignore"):
-        factors = np.where(is_log, np.exp(spreads), np.nan)
-    spreads = np.where(is_log, np.nan, spreads)
+    seen, found = _look(summary, labels, features, scaling), measure_sample(sample, labels, features)
+    spreads, factors = _find_spreads(seen, scaling)
+    n_numeric = len(features.numeric)
     column_of = [*range(n_numeric)]  # of the sample, for each column of the matrix
     column_of += [n_numeric + at for at, values in enumerate(scaling.categories) for _ in values]
 
     def tell_figures(i: int, j: int) -> dict[str, Any]:
         quantiles = found.quantiles[i, j].tolist() if j < n_numeric else [math.nan] * len(QUANTILES)
         return {
-            "mean": _plain(means[i, j]) if summary.rows[i] > 0 else None,
+            "mean": _plain(seen.means[i, j]) if summary.rows[i] > 0 else None,
             "sd": _plain(spreads[i, j]),
             "sd_factor": _plain(factors[i, j]),
             "quantiles": {f"{q:g}": _plain(value) for q, value in zip(QUANTILES, quantiles, strict=True)},
             "missing_share": _plain(found.missing[i, column_of[j]]),
         }
 
-    segments = [
-        {
-            "cluster_id": i,
-            "cluster_label": label,
-            "rows": summary.rows[i].item(),
-            "share": float(summary.shares[i]),
-            "sample_rows": int(found.rows[i]),
-            "features": {name: tell_figures(i, j) for j, name in enumerate(names)},
-        }
-        for i, label in enumerate(labels)
-    ]
-    return tell_separation(summary, labels, features, scaling) | {
+    return _tell_separation(seen) | {
         "sample_rows": int(found.rows.sum()),
-        "segments": segments,
-        "pairs": [_tell_pair(pairs, labels, names, at, j) for at, j in np.ndindex(pairs.p.shape)],
+        "segments": [
+            {
+                "cluster_id": i,
+                "cluster_label": label,
+                "rows": summary.rows[i].item(),
+                "share": float(summary.shares[i]),
+                "sample_rows": int(found.rows[i]),
+                "features": {name: tell_figures(i, j) for j, name in enumerate(seen.names)},
+            }
+            for i, label in enumerate(labels)
+        ],
+        "pairs": [_tell_pair(seen, at, j) for at, j in np.ndindex(seen.pairs.p.shape)],
     }
 
 
-def _kind(j: int, features: FeaturesConfig) -> str:
-    if j >= len(features.numeric):
-        return "category"
-    return "log1p" if features.numeric[j] in features.log1p else "numeric"
+@dataclass(frozen=True)
+class _Seen:
+    """A model as people see it.
+
+    Attributes
+    ----------
+    summary : ClusterSummary
+    labels : sequence of str
+        Per cluster.
+    names, kinds : sequence of str
+        Per column of the matrix.
+    means : ndarray of shape (n_clusters, n_features)
+        Original units.
+    pairs : Pairs
+    """
+
+    summary: ClusterSummary
+    labels: Sequence[str]
+    names: Sequence[str]
+    kinds: Sequence[str]
+    means: FloatArray
+    pairs: Pairs
 
 
-def _tell_pair(pairs: Pairs, labels: Sequence[str], names: Sequence[str], at: int, j: int) -> dict[str, Any]:
+def _look(summary: ClusterSummary, labels: Sequence[str], features: FeaturesConfig, scaling: Scaling) -> _Seen:
+    names, means = encoded_names(features, scaling), to_original_units(summary.mean, features, scaling)
+    kinds = ["log1p" if name in features.log1p else "numeric" for name in features.numeric]
+    kinds += ["category"] * (len(names) - len(kinds))
+    return _Seen(summary, labels, names, kinds, means, compare_pairs(summary))
+
+
+def _tell_separation(seen: _Seen) -> dict[str, Any]:
+    separation = analyse_variance(seen.summary)
+    best_first = np.argsort(-np.nan_to_num(separation.eta_squared, nan=-1.0), kind="stable").tolist()
+    told = []
+    for j in best_first:
+        figures = {key: _plain(getattr(separation, key)[j]) for key in ("eta_squared", "f", "p")}
+        ends = (
+            dict.fromkeys(("lowest", "highest", "cohens_d")) if figures["eta_squared"] is None else _tell_ends(seen, j)
+        )
+        told.append({"feature": seen.names[j], "kind": seen.kinds[j]} | figures | ends)
+    return {
+        "explained": _plain(separation.explained),
+        "df_between": separation.df_between,
+        "df_within": separation.df_within,
+        "features": told,
+        "closest": [_tell_pair(seen, at, j) for at, j in _find_closest(seen.pairs)],
+    }
+
+
+def _tell_ends(seen: _Seen, j: int) -> dict[str, Any]:
+    """Tell which segments have the lowest and the highest mean of a column that varies, and how far they are apart."""
+    pairs, there = seen.pairs, np.flatnonzero(seen.summary.rows > 0)
+    low, *_, high = there[np.argsort(seen.summary.mean[there, j], kind="stable")].tolist()
+    (at,) = np.flatnonzero((pairs.one == min(low, high)) & (pairs.two == max(low, high)))
+    lowest, highest = ({"cluster_label": seen.labels[i], "mean": _plain(seen.means[i, j])} for i in (low, high))
+    return {"lowest": lowest, "highest": highest, "cohens_d": _plain(abs(pairs.cohens_d[at, j]))}
+
+
+def _tell_pair(seen: _Seen, at: int, j: int) -> dict[str, Any]:
+    pairs = seen.pairs
     figures = {key: _plain(getattr(pairs, key)[at, j]) for key in ("cohens_d", "t", "df", "p", "p_adjusted")}
-    one, two, d = labels[pairs.one[at]], labels[pairs.two[at]], pairs.cohens_d[at, j]
+    one, two, d = seen.labels[pairs.one[at]], seen.labels[pairs.two[at]], pairs.cohens_d[at, j]
     higher = one if d > 0 else two if d < 0 else None
-    return {"cluster_label": one, "other_label": two, "feature": names[j], "higher": higher} | figures
+    return {"cluster_label": one, "other_label": two, "feature": seen.names[j], "higher": higher} | figures
 
 
 def _find_closest(pairs: Pairs) -> list[tuple[int, int]]:
@@ -230,12 +255,17 @@ def _find_closest(pairs: Pairs) -> list[tuple[int, int]]:
     return [(at, int(best[at])) for at in order if largest[at] >= 0][:CLOSEST_PAIRS]
 
 
-def _find_spreads(summary: ClusterSummary, scaling: Scaling) -> FloatArray:
-    """Give the standard deviation of each segment (divided by n - 1) before scaling; NaN where rows are 1 or fewer."""
-    n = summary.rows.astype(np.float64)[:, None]
-    spreads = np.sqrt(np.where(n > 1, summary.m2, np.nan) / np.where(n > 1, n - 1, 1.0))
+def _find_spreads(seen: _Seen, scaling: Scaling) -> tuple[FloatArray, FloatArray]:
+    """Give the standard deviations (divided by n - 1) before scaling: as they are, and those of logs as factors.
+
+    Both of shape (n_clusters, n_features); NaN in one of the two, and where rows are 1 or fewer.
+    """
+    rows = seen.summary.rows[:, None]
+    spreads = np.sqrt(seen.summary.m2 / np.where(rows > 1, rows - 1, np.nan))
     spreads[:, : len(scaling.scale)] *= scaling.scale
-    return np.asarray(spreads)
+    is_log = np.array(seen.kinds) == "log1p"
+    with np.errstate(over="ignore"):
+        return np.where(is_log, np.nan, spreads), np.where(is_log, np.exp(spreads), np.nan)
 
 
 def _plain(value: float) -> float | None:

@@ -29,9 +29,9 @@ MAX_ROWS = 100_000  # of the sample
 MAX_WINDOW_ROWS = 20_000
 CHANCE = 0.005  # of an unchanged window, to be beyond the learnt warning of a measure
 FLOOR, CEILING = 0.5, 3.0  # times the configured ones: too small to matter, too large to be overlooked
-_UNCHANGED = {"inertia_ratio": 1.0, "outlier_share": 1.0 - OUTLIER_QUANTILE}
-_POWER = {"share_psi": 2, "feature_psi": 2}  # they grow with the square of a change
-_NONE = Threshold(warn=0.0, alert=0.0)
+_UNCHANGED = dict.fromkeys(MEASURES, 0.0) | {"inertia_ratio": 1.0, "outlier_share": 1.0 - OUTLIER_QUANTILE}
+_POWER = dict.fromkeys(MEASURES, 1) | {"share_psi": 2, "feature_psi": 2}  # they grow with the square of a change
+_NONE = Threshold(warn=0.0, alert=0.0)  # everything beyond chance is at or above it
 
 
 @dataclass(frozen=True)
@@ -74,22 +74,14 @@ def learn_thresholds(
     blank = configured.model_copy(update=dict.fromkeys(MEASURES, _NONE))
     names = encoded_names(model.features, model.scaling)
     categorical = count_categories(model.features, model.scaling)
-    changes: list[list[float]] = []
-    chances: list[list[float]] = []
+    changes, chances = [], []
     for rows, part in windows:
-        window = _observe(encoded, rows, model, far)
-        counted = dict.fromkeys(MEASURES, 0.0)
-        report = compare(whole, window, blank, names, categorical)
-        for reason in report.reasons:
-            change = max(0.0, reason.value - _UNCHANGED.get(reason.measure, 0.0))
-            counted[reason.measure] = max(counted[reason.measure], change ** (1 / _POWER.get(reason.measure, 1)))
-        changes.append([counted[measure] / (1.0 - part) for measure in MEASURES])  # it is part of the whole
+        report = compare(whole, _observe(encoded, rows, model, far), blank, names, categorical)
+        changes.append(np.array(_find_changes(report)) / (1.0 - part))  # it is part of the whole
         chances.append(_find_chances(report))
     levels = _foresee(np.array(changes), n_apart)
     limits = {
-        measure: _limit(
-            getattr(configured, measure), level ** _POWER.get(measure, 1), chance, _UNCHANGED.get(measure, 0.0)
-        )
+        measure: _limit(getattr(configured, measure), level ** _POWER[measure], chance, _UNCHANGED[measure])
         for measure, level, chance in zip(MEASURES, levels, np.median(chances, axis=0), strict=True)
     }
     return Thresholds(configured.model_copy(update=limits), f"how {n_partitions} partitions of the reference differ")
@@ -130,9 +122,18 @@ def _observe(encoded: Encoded, rows: IntArray, model: ClusterModel, far: FloatAr
     )
 
 
+def _find_changes(report: DriftReport) -> list[float]:
+    """Give the largest change of each measure in a window, as far as it is beyond chance."""
+    largest = dict.fromkeys(MEASURES, 0.0)
+    for reason in report.reasons:
+        change = max(0.0, reason.value - _UNCHANGED[reason.measure]) ** (1 / _POWER[reason.measure])
+        largest[reason.measure] = max(largest[reason.measure], change)
+    return list(largest.values())
+
+
 def _find_chances(report: DriftReport) -> list[float]:
     """Give the change of each measure that chance makes in a window: what lies below was not seen."""
-    noise = {measure: level - _UNCHANGED.get(measure, 0.0) for measure, level in report.totals["noise"].items()}
+    noise = {measure: level - _UNCHANGED[measure] for measure, level in report.totals["noise"].items()}
     noise["share_change"] = max(segment["share_noise"] for segment in report.segments)
     noise["centroid_shift"] = max(segment["shift_noise"] for segment in report.segments)
     noise["feature_psi"] = max((feature["psi_noise"] for feature in report.features), default=0.0)

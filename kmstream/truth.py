@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -11,12 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from kmstream.dataset import Dataset, Partition, open_partition
-from kmstream.errors import InvalidFeatureError, SchemaMismatchError
+from kmstream.dataset import Dataset, make_mismatch, name_columns, read_footers
+from kmstream.errors import InvalidFeatureError
 from kmstream.quality import adjusted_rand_index, normalized_mutual_information
 
 IntArray = NDArray[np.int64]
-_FOOTER_THREADS = 8
 _MAX_CLASSES = 10_000
 
 
@@ -92,29 +90,20 @@ def check_truth(dataset: Dataset, column: str) -> None:
     SchemaMismatchError
         Names the column and the first such file.
     """
-
-    def look(partition: Partition) -> None:
-        with open_partition(dataset, partition) as file:
-            schema = file.schema_arrow
+    for partition, _, schema in read_footers(dataset):
         if column in partition.hive:
-            return
+            continue
         places = schema.get_all_field_indices(column)
-        if len(places) == 1 and not pa.types.is_nested(schema.field(places[0]).type):
-            return
-        if len(places) == 1:
-            problem = f"has type {schema.field(places[0]).type}; expected one class per row"
-        elif places:
+        if len(places) > 1:
             problem = f"is there {len(places)} times; expected once"
+        elif not places:
+            problem = f"is missing; the file has {name_columns([*schema.names, *partition.hive])}"
+        elif pa.types.is_nested(schema.field(places[0]).type):
+            problem = f"has type {schema.field(places[0]).type}; expected one class per row"
         else:
-            names = [*schema.names, *partition.hive]
-            problem = f"is missing; the file has {', '.join(map(repr, names[:12]))}" + " …" * (len(names) > 12)
-        error = SchemaMismatchError(f"truth column {column!r} {problem}")
-        error.add_note(f"in {partition.path}")
-        error.add_note("Name a column that every file has after --truth.")
-        raise error
-
-    with ThreadPoolExecutor(_FOOTER_THREADS) as pool:
-        list(pool.map(look, dataset.partitions))
+            continue
+        cure = "Name a column that every file has after --truth."
+        raise make_mismatch(f"truth column {column!r} {problem}", partition.path, cure)
 
 
 def name_class(value: object) -> str | None:

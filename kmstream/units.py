@@ -68,6 +68,20 @@ def format_duration(value: timedelta) -> str:
     return f"{days}{value.seconds}{fraction}s"
 
 
+def format_bytes(n_bytes: int) -> str | int:
+    """Write a byte size as `parse_bytes` reads it, in the largest unit that divides it; bytes alone stay a number.
+
+    Examples
+    --------
+    >>> format_bytes(1024**3), format_bytes(1536 * 1024), format_bytes(1000)
+    ('1GiB', '1536KiB', 1000)
+    """
+    for unit, size in (("GiB", 1024**3), ("MiB", 1024**2), ("KiB", 1024)):
+        if n_bytes and n_bytes % size == 0:
+            return f"{n_bytes // size}{unit}"
+    return n_bytes
+
+
 def _refuse_negative(value: timedelta) -> timedelta:
     if value < timedelta():
         msg = "should not be negative"
@@ -76,6 +90,7 @@ def _refuse_negative(value: timedelta) -> timedelta:
 
 
 ByteSize = Annotated[int, BeforeValidator(parse_bytes), Field(gt=0, lt=2**63)]
+ByteLimit = Annotated[int, BeforeValidator(parse_bytes), Field(ge=0, lt=2**63)]  # 0: nothing at all
 Duration = Annotated[
     timedelta,
     BeforeValidator(parse_duration),

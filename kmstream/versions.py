@@ -2,18 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 
 from kmstream.assignments import mark_complete
+from kmstream.commit import hold_output
 from kmstream.config import Config
 from kmstream.errors import ChecksumMismatchError, ConfigError, ModelNotFoundError
 from kmstream.features import encoded_names, to_original_units
 from kmstream.migration import count_common_rows, read_migration
+from kmstream.provenance import Clock
 from kmstream.retraining import find_pause
-from kmstream.scoring import finish_scores
 from kmstream.segment_profile import tell_profile
 from kmstream.storage import Place, exists, is_folder
 from kmstream.store import ModelVersion, Store
@@ -81,9 +82,7 @@ def promote(config: Config, version: str, *, now: datetime | None = None) -> dic
     ConfigError
         If it is the current version already.
     """
-    store = Store(config.output.path)
-    with store.lock(config.name):
-        finish_scores(store)
+    with hold_output(config) as (store, _):
         return _move_current(store, version, "promoted", now)
 
 
@@ -95,9 +94,7 @@ def rollback(config: Config, *, now: datetime | None = None) -> dict[str, Any]:
     ModelNotFoundError
         If there was none.
     """
-    store = Store(config.output.path)
-    with store.lock(config.name):
-        finish_scores(store)
+    with hold_output(config) as (store, _):
         previous = previous_version(store.history(), store.current)
         if previous is None:
             error = ModelNotFoundError(f"no version was current before {store.current or 'the first'}")
@@ -108,12 +105,10 @@ def rollback(config: Config, *, now: datetime | None = None) -> dict[str, Any]:
 
 def resume_retraining(config: Config, *, now: datetime | None = None) -> dict[str, Any]:
     """End the pause that three held refits in a row have made; drift may ask for new fits again."""
-    store = Store(config.output.path)
-    with store.lock(config.name):
-        finish_scores(store)
+    with hold_output(config) as (store, _):
         was = find_pause(store.history())
         if was:
-            store.log("retrain-resumed", (now or datetime.now(UTC)).astimezone(UTC), was=was)
+            store.log("retrain-resumed", Clock(now).now, was=was)
     return {"name": config.name, "resumed": bool(was), "was": was}
 
 
@@ -164,12 +159,12 @@ def _move_current(store: Store, version: str, event: str, now: datetime | None) 
         error.add_note("`kmstream models list` shows the others.")
         raise error
     found = store.load(version)  # refuses a version that is not whole
-    now = now or datetime.now(UTC)
-    with store.finishing(version, now, is_new=False):
+    time = Clock(now).now
+    with store.finishing(version, time, is_new=False):
         # Those of a published version are complete, or `apply_labels` was cut off and goes on with the next run.
         if is_folder(store.assignments(version)) and store.status(version) == "held":
             mark_complete(store.assignments(version))
-        store.log(event, now, version=version, previous=previous, labels=list(found.model.labels))
+        store.log(event, time, version=version, previous=previous, labels=list(found.model.labels))
         store.set_current(version)
     return {"version": version, "previous": previous, "status": event}
 

@@ -4,17 +4,16 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 import pyarrow as pa
 
 from kmstream.assignments import Entry, read_manifest
-from kmstream.config import Config
 from kmstream.dataset import widen_key_type
 from kmstream.entities import Moves, Snapshot, find_moves, read_key_type
 from kmstream.errors import SchemaMismatchError
-from kmstream.provenance import Stopwatch
+from kmstream.run import Run
 from kmstream.storage import Place, is_local, upload
 from kmstream.store import ModelVersion, Store
 
@@ -30,22 +29,17 @@ class Assignments:
     entries: Mapping[str, Entry]
 
 
-def find_earlier(store: Store, current: ModelVersion | None, run: Assignments) -> Assignments | None:
+def find_earlier(store: Store, current: ModelVersion | None, mine: Assignments) -> Assignments | None:
     """Give what the current version had assigned of the partitions of a refit."""
     if current is None:
         return None
     folder = store.assignments(current.version)
-    entries = {path: entry for path, entry in read_manifest(folder).items() if path in run.entries}
+    entries = {path: entry for path, entry in read_manifest(folder).items() if path in mine.entries}
     return Assignments(folder, current.model.labels, entries)
 
 
 def follow_entities(
-    config: Config,
-    watch: Stopwatch,
-    run: Assignments,
-    earlier: Assignments | None,
-    scratch: Path,
-    unchanged: Collection[str] = (),
+    run: Run, mine: Assignments, earlier: Assignments | None, unchanged: Collection[str] = ()
 ) -> Moves | None:
     """Find which entities were in another segment than the time before, at the partitions that a run assigned.
 
@@ -55,14 +49,12 @@ def follow_entities(
 
     Parameters
     ----------
-    config : Config
-    watch : Stopwatch
-    run : Assignments
-        Those of the run; its folder gets the table of moves, if it lies on this machine's disks.
+    run : Run
+    mine : Assignments
+        Those of the run; their folder gets the table of moves if it is on this machine's disks, else the scratch folder
+        of the store.
     earlier : Assignments or None
         Of what the run did not assign itself, its entities come from there.
-    scratch : pathlib.Path
-        Gets the table otherwise.
     unchanged : collection of str
         Earlier partitions that are still as they were, with the names of the run: they still belong to their folder.
 
@@ -76,26 +68,26 @@ def follow_entities(
     KmstreamError
         What `find_moves` raises.
     """
-    key = config.dataset.key
+    key = run.config.dataset.key
     if not key:
         return None
-    limit = config.engine.memory_limit // 2  # what is being read comes on top
-    target = (run.folder if is_local(run.folder) else scratch) / f".{MOVED}"
-    with watch.stage("entities"):
-        known, n_left_out = _choose_earlier(run, earlier, key) if earlier else (set(), 0)
-        snapshots = list(_list_snapshots(run, earlier, known, unchanged))
+    limit = run.config.engine.memory_limit // 2  # what is being read comes on top
+    target = (mine.folder if is_local(mine.folder) else run.store.scratch) / f".{MOVED}"
+    with run.clock.stage("entities"):
+        known, n_left_out = _choose_earlier(mine, earlier, key) if earlier else (set(), 0)
+        snapshots = list(_list_snapshots(mine, earlier, known, unchanged))
         last = max(i for i, snapshot in enumerate(snapshots) if snapshot.told)
         moves = find_moves(snapshots[: last + 1], key, target, memory_limit_bytes=limit)
     return replace(moves, n_left_out=n_left_out)
 
 
-def _choose_earlier(run: Assignments, earlier: Assignments, key: str) -> tuple[set[str], int]:
+def _choose_earlier(mine: Assignments, earlier: Assignments, key: str) -> tuple[set[str], int]:
     """Choose the earlier files to compare with, and count those that would be, and can't."""
     common, known, n_left_out = pa.null(), set(), 0
-    for path in sorted(run.entries):
-        common = widen_key_type(common, read_key_type(run.folder / path, key), key, path)
+    for path in sorted(mine.entries):
+        common = widen_key_type(common, read_key_type(mine.folder / path, key), key, path)
     for path, entry in sorted(earlier.entries.items()):
-        if path in run.entries and run.entries[path].fingerprint == entry.fingerprint:
+        if path in mine.entries and mine.entries[path].fingerprint == entry.fingerprint:
             continue
         try:
             common = widen_key_type(common, read_key_type(earlier.folder / path, key), key, path)
@@ -107,18 +99,18 @@ def _choose_earlier(run: Assignments, earlier: Assignments, key: str) -> tuple[s
 
 
 def _list_snapshots(
-    run: Assignments, earlier: Assignments | None, known: Collection[str], unchanged: Collection[str]
+    mine: Assignments, earlier: Assignments | None, known: Collection[str], unchanged: Collection[str]
 ) -> Iterator[Snapshot]:
     times: dict[str, list[str]] = {}
-    for path in sorted({*run.entries, *known}, key=_by_number):
+    for path in sorted({*mine.entries, *known}, key=_by_number):
         times.setdefault(_name_time(path), []).append(path)
     for when, paths in times.items():
         old = tuple(earlier.folder / path for path in paths if path in known) if earlier else ()
-        new = tuple(run.folder / path for path in paths if path in run.entries)
+        new = tuple(mine.folder / path for path in paths if path in mine.entries)
         before = Snapshot(when, old, earlier.labels, told=False) if earlier and old else None
         if new:
             still = (earlier.folder / path for path in paths if path in known and path in unchanged) if earlier else ()
-            yield Snapshot(when, (*new, *still), run.labels, before)
+            yield Snapshot(when, (*new, *still), mine.labels, before)
         elif before is not None:
             yield before
 

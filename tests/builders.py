@@ -1,11 +1,17 @@
 """Small things that many tests need: configurations, scalings, blobs, and the summary of given rows."""
 
 import itertools
-from dataclasses import dataclass
+import json
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from hypothesis import HealthCheck, settings
 
 from kmstream.assign import Assigned, AssignJob, assign_dataset
@@ -13,16 +19,18 @@ from kmstream.clustering import ClusterModel, assign_rows
 from kmstream.config import Config, FeaturesConfig
 from kmstream.drift import Observed
 from kmstream.engine import single_threaded
-from kmstream.features import Rows, Scaling
+from kmstream.features import Rows, Scaling, encoded_names
 from kmstream.fit import Fit, fit_centroids
-from kmstream.matrices import open_matrices
+from kmstream.matrices import Matrices, open_matrices
 from kmstream.run import Run
+from kmstream.sample_views import tell_views
 from kmstream.scan import Scan, scan_dataset
 from kmstream.scan import make_scaling as freeze_scaling
+from kmstream.store import Store
 from kmstream.summary import ClusterSummary, DeviationSums
 
-# A busy machine must not fail a law.
-settings.register_profile("steady", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# A busy machine must not fail a law; fifty examples show one.
+settings.register_profile("steady", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("steady")
 
 # The least that a kmstream.toml has to say.
@@ -87,6 +95,33 @@ def repeat_rows(rows: Rows, times: Any) -> Rows:
     return Rows(np.repeat(rows.X, times, axis=0), np.repeat(rows.keep, times))
 
 
+def make_plain_model(
+    features: FeaturesConfig,
+    centroids: Any = ((0.0, 0.0), (10.0, 0.0), (0.0, 10.0)),
+    labels: Any = ("big", "right", "up"),
+) -> ClusterModel:
+    """A model in the units of the columns; what a centroid has beyond the numbers are categories c0, c1, ..."""
+    n_numeric = len(features.numeric)
+    n_categories = len(centroids[0]) - n_numeric
+    scaling = Scaling(
+        np.zeros(n_numeric),
+        np.ones(n_numeric),
+        np.zeros(n_numeric),
+        np.tile(np.arange(9.0), (n_numeric, 1)),
+        (tuple(f"c{i}" for i in range(n_categories)),) if n_categories else (),
+    )
+    return ClusterModel(features, scaling, np.array(centroids), tuple(labels))
+
+
+def make_assign_job(
+    run: Run, model: ClusterModel, folder: Path, *, limits: Any = None, current: ClusterModel | None = None
+) -> AssignJob:
+    """All rows of the run's dataset under a model, for version v000007."""
+    limits = np.full(len(model.labels), np.inf) if limits is None else np.array(limits)
+    job = AssignJob.of(run, Matrices.of(run, model.features, model.scaling), model, folder, "v000007", limits)
+    return replace(job, current=current)
+
+
 def no_deviations(centroids: Any, *, weighted: bool = False) -> DeviationSums:
     """Where the sums of an assign pass begin."""
     return DeviationSums.empty(np.asarray(centroids, dtype=np.float64), np.float64 if weighted else np.int64)
@@ -108,9 +143,71 @@ def observe_rows(
     )
 
 
+def summarise_segments(*segments: Any, weights: Any = None) -> ClusterSummary:
+    """The summary of the rows of each segment, as means and squares are defined; a row is a number or several."""
+    n_features = max((np.size(rows[0]) for rows in segments if len(rows)), default=1)
+    arrays = [np.array(rows, dtype=np.float64).reshape(len(rows), n_features) for rows in segments]
+    weights = [np.ones(len(rows), np.int64) for rows in arrays] if weights is None else [np.array(w) for w in weights]
+    n = np.array([w.sum() for w in weights])
+    mean = np.array([w @ rows / (w.sum() or 1) for w, rows in zip(weights, arrays, strict=True)])
+    m2 = np.array([w @ (rows - m) ** 2 for w, rows, m in zip(weights, arrays, mean, strict=True)])
+    return ClusterSummary(n, mean, m2, m2.sum(axis=1), np.zeros((len(n), 1), np.int64))
+
+
+def make_view_model(
+    numeric: tuple[str, ...] = ("x", "y"), categories: tuple[tuple[str, ...], ...] = (), **keys: Any
+) -> ClusterModel:
+    """Features in the units they have, and categorical ones c0, c1, ...; without centroids."""
+    features = make_features(numeric, categorical=tuple(f"c{i}" for i in range(len(categories))), **keys)
+    return ClusterModel(features, make_scaling(len(numeric), categories=categories), np.zeros((0, len(numeric))), ())
+
+
+def look_at_rows(columns: Any, labels: Any, *, model: Any = None, eta_squared: Any = None, then: Any = None) -> Any:
+    """The views of rows given as columns, each with its segment; centres are means, and a category is half of all."""
+    numeric = [name for name in columns if not isinstance(columns[name][0], str)]
+    model = model or make_view_model(tuple(numeric))
+    labels, n_features = np.array(labels), model.scaling.n_features
+    categories = encoded_names(model.features, model.scaling)[len(numeric) :]
+    segments = [
+        {"cluster_label": label, "rows": int((labels == label).sum())}
+        | {"centroid": {name: float(np.mean(np.array(columns[name])[labels == label])) for name in numeric}
+                       | dict.fromkeys(categories, 0.5)}
+        for label in dict.fromkeys(labels.tolist())
+    ]  # fmt: skip
+    sample = pa.table(columns | {"cluster_label": labels.tolist()})
+    eta_squared = np.linspace(0.9, 0.1, n_features) if eta_squared is None else np.array(eta_squared)
+    return tell_views(sample, segments, model, eta_squared=eta_squared, then=then or {})
+
+
 def exact_distances(X: Any, centroids: Any) -> np.ndarray[Any, Any]:
     """From each row to each centroid, in float64, without any shortcut."""
     return np.linalg.norm(X[:, None, :].astype(np.float64) - centroids, axis=2)
+
+
+@contextmanager
+def limit_file_size(n_bytes: int) -> Iterator[None]:
+    """Play a full disk: no file of this process gets larger."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def break_bytes(path: Path, how: str) -> None:
+    """Damage a Parquet file."""
+    good = path.read_bytes()
+    footer = int.from_bytes(good[-8:-4], "little")
+    broken = {
+        "truncated": good[: len(good) // 2],
+        "no footer": good[:-8] + b"\0" * 8,
+        "garbage": b"this is no Parquet at all",
+        "footer garbled": good[: -8 - footer] + b"\xff" * footer + good[-8:],
+        "pages garbled": good[:4] + b"\xff" * (len(good) - footer - 12) + good[-8 - footer :],
+        "pages gone": good[:4] + good[-8 - footer :],
+    }[how]
+    path.write_bytes(broken)
 
 
 def bits_of(found: Any) -> list[bytes]:
@@ -154,5 +251,63 @@ def make_passes(run: Run, folder: Path, *, known: Any = None, current: ClusterMo
         with open_matrices(run, scaling, folder / ".scratch") as matrices:
             fit = fit_centroids(run, matrices, scan, known)
             model = ClusterModel(features, scaling, fit.centroids, tuple(f"s{i}" for i in range(n_clusters)))
-            job = AssignJob.of(run, matrices, model, folder / "assigned", "v000001", np.ones(n_clusters), current)
+            job = replace(
+                AssignJob.of(run, matrices, model, folder / "assigned", "v000001", np.ones(n_clusters)), current=current
+            )
             return Passes(scan, scaling, fit, assign_dataset(run, job))
+
+
+def break_column(path, name):
+    """Overwrite the pages of one column; the footer and the other columns stay whole."""
+    metadata = pq.read_metadata(path)
+    content = bytearray(path.read_bytes())
+    column = metadata.row_group(0).column(metadata.schema.names.index(name))
+    start = min(filter(None, (column.dictionary_page_offset, column.data_page_offset)))
+    content[start : start + column.total_compressed_size] = b"\xff" * column.total_compressed_size
+    path.write_bytes(content)
+
+
+def labels_of(result):
+    return {line["cluster_label"]: line["event"] for line in result.labels}
+
+
+def leftovers(tree, folder):
+    return [name for name in tree(folder) if ".tmp" in name]
+
+
+def names_in(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def strict(result):
+    """What `--json` prints of a result: no NaN, no infinity, no numpy."""
+    content = result.to_json() if hasattr(result, "to_json") else result
+    return json.loads(json.dumps(content, allow_nan=False))
+
+
+def written(store, name, version=None):
+    return pq.read_table(store.assignments(version or store.current) / name)
+
+
+class Killed(BaseException):
+    """Ends a run like a signal would: nothing that an error would clean up is cleaned up."""
+
+
+def end_in(monkeypatch, target, error):
+    """Let a function fail, once."""
+
+    def fail(*_, **__):
+        monkeypatch.undo()
+        raise error
+
+    monkeypatch.setattr(target, fail)
+
+
+def listed(config, version="v000001"):
+    """The manifest of a version, which lists the files that are there."""
+    folder = Store(config().output.path).assignments(version)
+    manifest = json.loads((folder / "_manifest.json").read_text())["partitions"]
+    assert sorted(manifest) == sorted(
+        path.relative_to(folder).as_posix() for path in folder.rglob("*.parquet") if path.is_file()
+    )
+    return manifest

@@ -60,11 +60,20 @@ class Cluster:
     def stop(self) -> None:
         """End everything, whatever state it is in."""
         self.client.close()
-        for process in self.processes:
+        self._kill(self.processes)
+
+    def stop_workers(self) -> None:
+        """End all workers, and wait until the scheduler knows."""
+        self._kill([process for process in self.processes if process is not self.scheduler])
+        while self.client.nthreads():
+            pass
+
+    def _kill(self, processes: list[subprocess.Popen[bytes]]) -> None:
+        for process in processes:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)  # a nanny with its worker
             process.wait()
-        self.processes.clear()
+        self.processes = [process for process in self.processes if process not in processes]
 
     def _start(self, what: str, *options: object, **environ: str) -> subprocess.Popen[bytes]:
         paths = [environ.pop("PYTHONPATH", ""), str(ROOT), str(ROOT / "tests")]

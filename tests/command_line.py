@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -12,18 +13,33 @@ from typer.testing import CliRunner, Result
 from kmstream.cli import app
 
 KMSTREAM = str(Path(sys.executable).with_name("kmstream"))
-CONFIG = """
-name = "blobs"
-dataset.path = "data"
-features.numeric = ["x", "y"]
-output.path = "out"
-engine.workers = 2
+BLOBS = {
+    "name": "blobs",
+    "dataset": {"path": "data"},
+    "features": {"numeric": ["x", "y"]},
+    "model": {"n_clusters": 3, "sample_rows": 2000, "n_init": 3},
+    "engine": {"workers": 2},
+}
 
-[model]
-n_clusters = 3
-sample_rows = 2000
-n_init = 3
-"""
+
+def config_content(**sections: Any) -> dict[str, Any]:
+    """What a kmstream.toml about x and y of data/ holds: three segments in out/, unless a section says otherwise."""
+    content: dict[str, Any] = {**BLOBS}
+    for name, section in sections.items():
+        content[name] = content.get(name, {}) | section if isinstance(section, dict) else section
+    return content
+
+
+def config_text(**sections: Any) -> str:
+    """The same as TOML, a dotted key in every line."""
+    content = config_content(**sections)
+    lines = {name: value for name, value in content.items() if not isinstance(value, dict)} | {
+        f"{name}.{key}": value
+        for name, section in content.items()
+        if isinstance(section, dict)
+        for key, value in section.items()
+    }
+    return "".join(f"{key} = {json.dumps(value)}\n" for key, value in lines.items())
 
 
 def run(*arguments: str) -> Result:

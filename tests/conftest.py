@@ -13,15 +13,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from botocore.retries.standard import ExponentialBackoff
-from command_line import CONFIG
+from builders import make_assign_job, make_plain_model
+from command_line import config_content, config_text
 from fsspec.implementations.memory import MemoryFileSystem
 from s3_server import S3Server, s3_server
+from s3fs import S3FileSystem
 
+from kmstream.assign import Assigned, assign_dataset
 from kmstream.config import Config, parse_config
 from kmstream.dataset import Dataset, open_dataset
 from kmstream.engine import Silent
 from kmstream.pipeline import refresh
+from kmstream.provenance import Clock
 from kmstream.run import Run, find_weighting
+from kmstream.storage import Place, open_place
+from kmstream.store import Store
 
 os.environ.setdefault("DO_NOT_TRACK", "1")
 
@@ -57,23 +63,15 @@ def write_files(folder: Path, tables: Tables, **options: Any) -> Path:
 
 def make_config(base: Path, **sections: Any) -> Config:
     """Cluster x and y of base/data into three segments in base/out, unless a section says otherwise."""
-    content: dict[str, Any] = {
-        "name": "blobs",
-        "dataset": {"path": "data"},
-        "features": {"numeric": ["x", "y"]},
-        "model": {"n_clusters": 3, "sample_rows": 2000, "n_init": 3},
-        "engine": {"workers": 2},
-    }
-    for name, section in sections.items():
-        content[name] = content.get(name, {}) | section if isinstance(section, dict) else section
-    return parse_config(content, base_dir=base)
+    return parse_config(config_content(**sections), base_dir=base)
 
 
 def make_run(
     config: Config, *, chunk_rows: int = 4096, only: Sequence[str] = (), dataset: Dataset | None = None
 ) -> Run:
     dataset = open_dataset(config, only) if dataset is None else dataset
-    return Run(config, dataset, chunk_rows, Silent(), find_weighting(config, dataset, chunk_rows))
+    weighting = find_weighting(config, dataset, chunk_rows)
+    return Run(config, Store(config.output.path), dataset, Clock(NOW), Silent(), chunk_rows, weighting)
 
 
 @pytest.fixture(scope="session")
@@ -114,6 +112,27 @@ def config(tmp_path: Path) -> Callable[..., Config]:
     return make
 
 
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """Give the place of what `assign` writes."""
+    return tmp_path / "assigned"
+
+
+@pytest.fixture
+def assign(config: Callable[..., Config], out: Path) -> Callable[..., Assigned]:
+    """Assign the dataset with a model of three fixed centroids; gives what the pass left behind."""
+
+    def run(
+        *, model: Any = None, limits: Any = None, current: Any = None, chunk_rows: int = 4096, **sections: Any
+    ) -> Assigned:
+        made = config(**sections)
+        job_run = make_run(made, chunk_rows=chunk_rows)
+        model = model or make_plain_model(made.features)
+        return assign_dataset(job_run, make_assign_job(job_run, model, out, limits=limits, current=current))
+
+    return run
+
+
 @pytest.fixture(scope="session")
 def _published_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     base = tmp_path_factory.mktemp("published")
@@ -127,6 +146,26 @@ def published(_published_once: Path, tmp_path: Path) -> Path:
     """Give a folder of its own with data (m1, m2) and a published v000001."""
     shutil.copytree(_published_once, tmp_path, dirs_exist_ok=True)
     return tmp_path
+
+
+@pytest.fixture
+def config_here(published: Path) -> Config:
+    """Give the configuration that `published` was made with."""
+    return make_config(published)
+
+
+@pytest.fixture
+def store(published: Path) -> Store:
+    """Give the store of `published`."""
+    return Store(published / "out")
+
+
+@pytest.fixture
+def year(config: Callable[..., Config], data: Path) -> Callable[..., Config]:
+    """Three months, assigned by their first version: makes the configuration."""
+    write_files(data, {f"m{i}.parquet": make_blobs(400, seed=i) for i in (1, 2, 3)})
+    refresh(config())
+    return config
 
 
 @pytest.fixture
@@ -148,7 +187,7 @@ def tree() -> Callable[[Path], list[str]]:
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Work in a folder with a kmstream.toml about data/."""
-    (tmp_path / "kmstream.toml").write_text(CONFIG)
+    (tmp_path / "kmstream.toml").write_text(config_text())
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("COLUMNS", raising=False)  # set by some that start tests
     return tmp_path
@@ -189,3 +228,25 @@ def memory() -> Iterator[str]:
     yield "memory://tests"
     MemoryFileSystem.store.clear()
     MemoryFileSystem.pseudo_dirs[:] = [""]
+
+
+@pytest.fixture
+def in_memory(memory: str) -> Place:
+    """Give an empty folder of fsspec's memory."""
+    return open_place(memory)
+
+
+@pytest.fixture
+def bucket(s3: S3Server) -> Place:
+    """Give an empty folder of an S3 server."""
+    return open_place(s3.new_prefix())
+
+
+@pytest.fixture
+def impatient(hasty: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let an S3 client give up soon: half a second for an answer, two tries of s3fs with all those of botocore."""
+    monkeypatch.setattr(S3FileSystem, "read_timeout", 0.5)
+    monkeypatch.setattr(S3FileSystem, "retries", 2)
+    S3FileSystem.clear_instance_cache()
+    yield
+    S3FileSystem.clear_instance_cache()

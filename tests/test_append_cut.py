@@ -1,18 +1,18 @@
 """Appended columns are taken off a footer again: what is left is the original's, or the reason is said."""
 
-import json
-
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from parquet_files import WRITERS, by_pyarrow, make_flat, make_nested, make_new
+from parquet_footers import UNKNOWN, append, read_fields, structs, write_fields
 
-from kmstream.append import Footer, append_columns, cut_columns, read_footer, thrift
-from kmstream.append.footer import (
+from kmstream.append import Footer, cut_columns, read_footer, thrift
+from kmstream.append.fields import (
     COLUMN_ORDERS,
     COLUMNS,
     KEY_VALUES,
     META_DATA,
+    PAGE_OFFSETS,
     ROW_GROUPS,
     TOTAL_BYTE_SIZE,
     TOTAL_COMPRESSED_SIZE,
@@ -21,31 +21,6 @@ from kmstream.errors import CorruptFileError
 from kmstream.outputs import CLUSTER_SCHEMA
 
 NAMES = CLUSTER_SCHEMA.names
-SPARK, AVRO = "org.apache.spark.sql.parquet.row.metadata", "parquet.avro.schema"
-UNKNOWN = (thrift.STRUCT, {1: (thrift.BINARY, thrift.encode_binary(b"from the future"))})
-PAGE_OFFSET, COMPRESSED_BYTES = 9, 7
-
-
-def append(source, target, **metadata):
-    footer = read_footer(source)
-    with append_columns(footer, target, CLUSTER_SCHEMA, metadata) as output:
-        output.write(make_new(sum(footer.rows)))
-    return target
-
-
-def read_fields(path):
-    raw = path.read_bytes()
-    return thrift.read_struct(raw[read_footer(path).start : -8], depth=99)[0]
-
-
-def write_fields(path, fields):
-    raw, footer = path.read_bytes()[: read_footer(path).start], thrift.write_struct(fields)
-    path.write_bytes(raw + footer + len(footer).to_bytes(4, "little") + b"PAR1")
-    return path
-
-
-def structs(fields, number):
-    return fields[number][1].items
 
 
 @pytest.fixture
@@ -91,19 +66,7 @@ def test_sizes_and_column_orders_that_are_absent_stay_absent(source, tmp_path):
     assert all(TOTAL_COMPRESSED_SIZE not in group and TOTAL_BYTE_SIZE in group for group in after.row_groups)
 
 
-def test_the_schemas_of_spark_and_avro_get_the_columns_once(tmp_path):
-    theirs = json.dumps({"type": "record", "fields": [{"name": "number", "type": "long"}, "odd"], "more": "ü"})
-    by_pyarrow(tmp_path / "source", make_flat().replace_schema_metadata({SPARK: theirs, AVRO: theirs}))
-    one = append(tmp_path / "source", tmp_path / "one", version="1")
-    footer = cut_columns(read_footer(one), NAMES)
-    with append_columns(footer, tmp_path / "two", CLUSTER_SCHEMA, {"version": "1"}) as output:
-        output.write(make_new(240))
-    assert (tmp_path / "two").read_bytes() == one.read_bytes()
-    fields = json.loads(pq.read_metadata(one).metadata[SPARK.encode()])["fields"]
-    assert [field if field == "odd" else field["name"] for field in fields] == ["number", "odd", *NAMES]
-
-
-# What can't be cut
+# --- what can't be cut ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -145,7 +108,8 @@ def test_cut_columns_refuses_offsets_that_leave_a_gap(source, tmp_path, offset):
     target = append(source, tmp_path / "target")
     fields = read_fields(target)
     meta_data = structs(structs(fields, ROW_GROUPS)[0], COLUMNS)[-4][META_DATA][1]
-    for number in (PAGE_OFFSET, 11):
+    data, _, dictionary = PAGE_OFFSETS
+    for number in (data, dictionary):
         meta_data[number] = thrift.I64, thrift.encode_int(offset)
     assert "lie behind cluster_id" in cut_columns(read_footer(write_fields(target, fields)), NAMES)
 

@@ -5,10 +5,11 @@ import json
 import re
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
-from command_line import CONFIG, answer, run
+from command_line import answer, config_text, run
 from rich.console import Console
 from rich.progress import Progress
 
@@ -25,6 +26,25 @@ def test_help_names_every_command_and_exit_code():
     looks = ("report", "profile", "models", "labels", "drift", "ui")
     for word in (*runs, *looks, "5 drift", "6 another run"):
         assert word in result.stdout
+
+
+@pytest.mark.parametrize("group", [[], ["models"], ["labels"], ["drift"]], ids=lambda group: "".join(group) or "all")
+def test_help_lists_each_command_with_a_whole_line(monkeypatch, group):
+    monkeypatch.setenv("COLUMNS", "80")
+    _, _, commands = run(*group, "--help").stdout.partition("Commands:\n")
+    assert commands
+    assert "..." not in commands
+
+
+def test_an_option_of_several_commands_is_told_in_the_same_words_by_all():
+    told = defaultdict(set)
+    for command in ("plan", "choose-k", "refresh", "score", "retrain", "report", "profile", "ui", "demo"):
+        _, _, options = run(command, "--help").stdout.partition("Options:\n")
+        for text in re.split(r"^  (?=-)", options, flags=re.MULTILINE)[1:]:
+            words = text.split()
+            told[next(word for word in words if word.startswith("--"))].add(" ".join(words))
+    assert {"--only", "--truth", "--fail-on", "--json", "--set", "--config"} < set(told)
+    assert {option: texts for option, texts in told.items() if len(texts) > 1} == {}
 
 
 def test_help_loads_no_library_that_a_run_needs():
@@ -52,7 +72,7 @@ def test_version_prints_the_version():
 )
 def test_global_options_work_before_and_after_the_command(here, files, blobs, arguments):
     files(here / "sub/data", {"a.parquet": blobs(50)})
-    (here / "sub/my.toml").write_text(CONFIG)
+    (here / "sub/my.toml").write_text(config_text())
     result = run(*arguments)
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["rows"] == 50
@@ -64,16 +84,9 @@ def test_global_options_work_between_a_command_and_its_part(there):
 
 def test_set_adds_up_over_the_line(here, files, blobs):
     files(here / "data", {"a.parquet": blobs(50), "b.parquet": blobs(70)})
-    arguments = (
-        "--set",
-        "engine.workers=3",
-        "plan",
-        "--set",
-        "dataset.path=data/b.parquet",
-        "--set",
-        "model.max_epochs=7",
+    found = answer(
+        *("--set", "engine.workers=3"), "plan", *("--set", "dataset.path=data/b.parquet", "--set", "model.max_epochs=7")
     )
-    found = answer(*arguments)
     assert (found["workers"], found["rows"], found["passes"]["mini-batch"]) == (3, 70, 7)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import webbrowser
 
 import pytest
 from command_line import answer, assert_readable, run, run_process
@@ -71,3 +72,10 @@ def test_report_prints_its_path_and_opens_it_in_the_browser(there, monkeypatch):
     done = run_process("report", "--open", "--json", env=os.environ | {"BROWSER": f"{browser} %s"})
     assert json.loads(done.stdout) == {"report": str(page)}
     assert (there / "opened").read_text().strip() == page.as_uri()
+
+
+def test_report_that_no_browser_opens_says_so_beside_its_path(there, monkeypatch):
+    monkeypatch.setattr(webbrowser, "_tryorder", [])  # as where none is installed
+    result = run("report", "--open")
+    assert result.stdout == f"{there}/out/models/v000001/report.html\n"
+    assert result.stderr.startswith("no browser was found here")

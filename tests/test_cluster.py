@@ -70,6 +70,20 @@ def base(tmp_path_factory, files):
     return base
 
 
+@pytest.fixture(scope="module")
+def _bare(tmp_path_factory):
+    made = Cluster(tmp_path_factory.mktemp("bare"))
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def bare(_bare):
+    """A scheduler without workers; those that a test adds are gone after it."""
+    yield _bare
+    _bare.stop_workers()
+
+
 def on(cluster):
     return {"dask_address": cluster.address}
 
@@ -228,34 +242,33 @@ def test_an_address_that_dask_can_not_use_is_an_error_of_the_configuration(addre
         list(map_in_order(str, [1], EngineConfig(dask_address=address)))
 
 
-def test_a_cluster_without_workers_is_told_at_once(own_cluster):
-    cluster = own_cluster()
-    with pytest.raises(ClusterError, match=f"the Dask scheduler {cluster.address} has no workers"):
-        list(map_in_order(str, [1], EngineConfig(**on(cluster))))
+def test_a_cluster_without_workers_is_told_at_once(bare):
+    with pytest.raises(ClusterError, match=f"the Dask scheduler {bare.address} has no workers"):
+        list(map_in_order(str, [1], EngineConfig(**on(bare))))
 
 
-def test_a_cluster_that_loses_all_workers_is_given_up_after_a_while(own_cluster, monkeypatch):
+def test_a_cluster_that_loses_all_workers_is_given_up_after_a_while(bare, monkeypatch):
     monkeypatch.setattr("kmstream.engine.cluster._PATIENCE_SECONDS", 0.5)
     monkeypatch.setattr("kmstream.engine.cluster._LOOK_SECONDS", 0.1)
-    cluster = own_cluster().add(1, "--no-nanny")
-    with closing(map_in_order(clusters.find_process, range(1000), EngineConfig(**on(cluster)))) as found:
+    bare.add(1, "--no-nanny")
+    with closing(map_in_order(clusters.find_process, range(1000), EngineConfig(**on(bare)))) as found:
         os.kill(next(found), signal.SIGKILL)
         with pytest.raises(ClusterError, match="has had no worker at work for"):
             list(found)
 
 
-def test_other_versions_on_a_worker_are_told_in_one_sentence(own_cluster, tmp_path):
+def test_other_versions_on_a_worker_are_told_in_one_sentence(bare, tmp_path):
     (tmp_path / "sitecustomize.py").write_text("import kmstream\nkmstream.__version__ = '0.0.1'\n")
-    cluster = own_cluster().add(1, PYTHONPATH=str(tmp_path))
+    bare.add(1, "--no-nanny", PYTHONPATH=str(tmp_path))
     with pytest.raises(ClusterError, match=r"the Dask worker tcp://\S+ has kmstream 0.0.1 \(here [\d.]+\)"):
-        list(map_in_order(str, [1], EngineConfig(**on(cluster))))
+        list(map_in_order(str, [1], EngineConfig(**on(bare))))
 
 
-def test_a_worker_without_kmstream_is_told(own_cluster, tmp_path):
+def test_a_worker_without_kmstream_is_told(bare, tmp_path):
     (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['kmstream'] = None\n")
-    cluster = own_cluster().add(1, PYTHONPATH=str(tmp_path))
+    bare.add(1, "--no-nanny", PYTHONPATH=str(tmp_path))
     with pytest.raises(ClusterError, match="a Dask worker can't run kmstream") as caught:
-        list(map_in_order(str, [1], EngineConfig(**on(cluster))))
+        list(map_in_order(str, [1], EngineConfig(**on(bare))))
     assert "Install the same versions" in caught.value.__notes__[0]
 
 

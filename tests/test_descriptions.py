@@ -3,12 +3,13 @@
 import builders  # noqa: F401  (registers the hypothesis profile)
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from kmstream.config import FeaturesConfig
-from kmstream.descriptions import MAX_CHARACTERS, Profile, describe_segments, profile_segments, suggest_names
+from kmstream.descriptions import Profile, describe_segments, profile_segments, suggest_names
+from kmstream.descriptions.sentences import MAX_CHARACTERS
 from kmstream.features import Scaling
 from kmstream.summary import ClusterSummary
 
@@ -260,6 +261,7 @@ def permuted(found, order):
     return Profile(found.names, found.n_numeric, found.means[order], found.average, found.z[order], found.shares[order])
 
 
+@settings(max_examples=50)
 @given(profiles())
 def test_any_numbers_give_plain_short_text(found):
     texts = describe_segments(found)
@@ -271,6 +273,7 @@ def test_any_numbers_give_plain_short_text(found):
         assert len(text) <= MAX_CHARACTERS
 
 
+@settings(max_examples=50)
 @given(profiles(), st.data())
 def test_names_are_distinct_and_never_used_before(found, data):
     free = suggest_names(found)
@@ -284,6 +287,7 @@ def test_names_are_distinct_and_never_used_before(found, data):
     assert all(name and not set(name) & set(" =") for name in names)
 
 
+@settings(max_examples=50)
 @given(profiles(), st.data())
 def test_another_order_of_segments_changes_no_word(found, data):
     order = data.draw(st.permutations(range(len(found.shares))))

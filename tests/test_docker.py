@@ -220,38 +220,3 @@ def test_program_of_a_service_has_the_options_it_is_given(command):
     ).stdout
     for option in (word.split("=")[0] for word in command if word.startswith("--")):
         assert re.search(rf"{option}\b", told), option
-
-
-@pytest.mark.slow
-@pytest.mark.server
-def test_deploying_again_changes_nothing(tmp_path):
-    from prefect.client.orchestration import get_client
-    from prefect.settings import PREFECT_API_URL
-    from prefect.testing.utilities import prefect_test_harness
-
-    for source in COPIED:
-        if source in {"flows", "prefect.yaml", "automations.yaml", "docker/deploy.sh"}:
-            copy = shutil.copytree if (ROOT / source).is_dir() else shutil.copy
-            copy(ROOT / source, tmp_path / Path(source).name)
-    with prefect_test_harness(server_startup_timeout=120), get_client(sync_client=True) as client:
-        env = os.environ | {
-            "PATH": f"{BIN}:{os.environ['PATH']}",
-            "PREFECT_API_URL": PREFECT_API_URL.value(),
-            "PREFECT_HOME": str(tmp_path / "home"),
-        }
-        seen = []
-        for _ in range(2):
-            done = subprocess.run(
-                ["sh", "-e", "deploy.sh"], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
-            )
-            assert done.returncode == 0, done.stdout + done.stderr
-            automations = client.request("POST", "/automations/filter").json()
-            seen.append(
-                (
-                    [pool.name for pool in client.read_work_pools()],
-                    sorted(str(deployment.id) for deployment in client.read_deployments()),
-                    sorted(automation["name"] for automation in automations),
-                )
-            )
-    assert seen[0] == seen[1]
-    assert [len(found) for found in seen[0]] == [1, len(DEPLOYMENTS), 2]  # a trigger of a deployment is an automation

@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
+from command_line import answer, run
 
-from kmstream.cli import app
 from kmstream.drift_history import FIGURES, read_drift_history
 from kmstream.pipeline import refresh, score
+from kmstream.reporting import tell_history
 from kmstream.versions import rollback
 
 ODD = 'big, "loud"\nones'
@@ -53,19 +53,6 @@ def out(tmp_path):
         {"event": "held", "version": "v000002"},
     )
     return tmp_path / "out"
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "kmstream.toml").write_text(
-        'name = "blobs"\ndataset.path = "data"\nfeatures.numeric = ["x", "y"]\noutput.path = "out"\n'
-    )
-    return tmp_path
-
-
-def run(*arguments):
-    return CliRunner().invoke(app, ["drift", "history", *arguments])
 
 
 def test_read_drift_history_gives_a_line_per_run_by_time(out, config):
@@ -170,17 +157,20 @@ def test_read_drift_history_marks_what_was_rolled_back(published, config, files,
     assert all(sum(one["shares"].values()) == pytest.approx(1) for one in runs)
 
 
+def test_tell_history_leaves_out_a_version_that_is_held(out, config):
+    runs = [{key: one[key] for key in ("time", "kind", "shares")} for one in read_drift_history(config()).runs]
+    assert tell_history(config()) == runs[:2]
+
+
 def test_drift_history_prints_one_object(out, here, config):
-    result = run("--json")
-    assert (result.exit_code, result.stderr) == (0, "")
-    found = json.loads(result.stdout)
+    found = answer("drift", "history")
     assert (found["name"], found["segments"]) == ("blobs", ["a", "b", "c"])
     assert found["runs"] == [dict(one) for one in read_drift_history(config()).runs]
 
 
 def test_drift_history_prints_lines_with_a_column_per_segment(out, here):
     write_run(out, "reports/20260104T060000Z", {ODD: 0.25, "a": 0.75})
-    result = run("--csv")
+    result = run("drift", "history", "--csv")
     assert (result.exit_code, result.stderr) == (0, "")
     first, *_ = lines = list(csv.DictReader(io.StringIO(result.stdout)))
     assert [line["run_id"] for line in lines] == ["20260104T060000Z", "v000001", "20260102T060000Z", "v000002"]
@@ -189,7 +179,7 @@ def test_drift_history_prints_lines_with_a_column_per_segment(out, here):
 
 
 def test_drift_history_shows_tables_to_people(out, here):
-    result = run()
+    result = run("drift", "history")
     assert result.exit_code == 0
     assert "2026-01-03  v000002  held" in result.stdout
     assert result.stdout.splitlines()[-2].split() == ["20260102T060000Z", "70.0", "%", "30.0", "%", "\u2013"]
@@ -197,12 +187,12 @@ def test_drift_history_shows_tables_to_people(out, here):
 
 def test_drift_history_tells_of_damaged_files_on_stderr(out, here):
     (out / "models/v000002/drift.json").write_text("{")
-    result = run("--json")
+    result = run("drift", "history", "--json")
     assert result.exit_code == 0
     assert [one["run_id"] for one in json.loads(result.stdout)["runs"]] == ["v000001", "20260102T060000Z"]
     assert result.stderr.startswith("passed over: ")
 
 
 def test_drift_history_refuses_two_formats(out, here):
-    result = run("--csv", "--json")
+    result = run("drift", "history", "--csv", "--json")
     assert (result.exit_code, result.stdout) == (2, "")

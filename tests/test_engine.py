@@ -106,7 +106,7 @@ def make_job(config, data, files, blobs, run_of, tmp_path):
         model = ClusterModel(
             run.config.features, scaling, np.array([[0.0, 0.1], [5.0, 0.2], [0.3, 5.0]]), ("a", "b", "c")
         )
-        matrices = Matrices(run.config.features, scaling, run.dataset, run.chunk_rows)
+        matrices = Matrices.of(run, run.config.features, scaling)
         (tmp_path / name).mkdir()
         return run, AssignJob.of(run, matrices, model, tmp_path / name, "v000001", np.ones(3))
 

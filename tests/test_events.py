@@ -11,6 +11,17 @@ from kmstream.events import events_of_refresh, events_of_score, is_transient, ma
 from kmstream.gate import Check
 from kmstream.results import RefreshResult, ScoreResult
 
+SHARED = {
+    "name": "demo",
+    "version": "v000002",
+    "rows": 10,
+    "severity": "alert",
+    "report": "/out/report.html",
+    "assignments": "/out/assignments/v000002",
+    "seconds": {"total": 1.0},
+    "peak_rss_bytes": 1,
+}
+
 
 def make_refresh(**changes: Any) -> RefreshResult:
     labels = tuple(
@@ -18,23 +29,16 @@ def make_refresh(**changes: Any) -> RefreshResult:
         for i, (label, rows, event) in enumerate([("a|b", 6, "kept"), ("b", 3, "split"), ("c", 1, "emerged")])
     )
     result = RefreshResult(
-        name="demo",
-        version="v000002",
+        **SHARED,
         status="published",
-        rows=10,
         rows_skipped=0,
         n_clusters=3,
         inertia_per_row=1.5,
-        severity="alert",
         reasons=(),
         labels=labels,
         retired=({"cluster_label": "d", "event": "merged"},),
         quality={},
         gate=(Check("smallest_segment_share", True, 0.1, 0.01, "c"),),  # noqa: FBT003
-        report="/out/report.html",
-        assignments="/out/assignments/v000002",
-        seconds={"total": 1.0},
-        peak_rss_bytes=1,
     )
     return replace(result, **changes)
 
@@ -42,23 +46,16 @@ def make_refresh(**changes: Any) -> RefreshResult:
 def make_score(**changes: Any) -> ScoreResult:
     reason = {"measure": "share_psi", "label": None, "feature": None, "value": 0.3, "threshold": 0.25}
     result = ScoreResult(
-        name="demo",
-        version="v000002",
+        **SHARED,
         run_id="r1",
         partitions=1,
-        rows=10,
         rows_skipped=2,
-        severity="alert",
         reasons=tuple(reason | {"severity": "alert", "text": f"reason {i}"} for i in range(12)),
         cleared=False,
         labels=(
             {"cluster_label": "a|b", "rows": 8, "share": 1.0, "reference_share": 0.5, "centroid_shift_radii": None},
         ),
         retrain={"requested": False, "why": "retrain.on is never"},
-        report="/out/report.html",
-        assignments="/out/assignments/v000002",
-        seconds={"total": 1.0},
-        peak_rss_bytes=1,
     )
     return replace(result, **changes)
 

@@ -21,7 +21,7 @@ def fit(run, known=None, scaling=None):
     with single_threaded():
         scan = scan_dataset(run, statistics=True)
         scaling = scaling or make_scaling(run.config.features, scan)
-        matrices = Matrices(run.config.features, scaling, run.dataset, run.chunk_rows, run.weighting)
+        matrices = Matrices.of(run, run.config.features, scaling)
         return fit_centroids(run, matrices, scan, known), scaling
 
 
@@ -127,15 +127,17 @@ from kmstream.dataset import open_dataset
 from kmstream.engine import Silent, single_threaded
 from kmstream.fit import fit_centroids
 from kmstream.matrices import Matrices
+from kmstream.provenance import Clock
 from kmstream.run import Run
+from kmstream.store import Store
 from kmstream.scan import make_scaling, scan_dataset
 config = parse_config(
     {{"name": "a", "dataset": {{"path": "data"}}, "features": {{"numeric": ["x", "y"]}}, "engine": {{"workers": 2}},
       "model": {{"n_clusters": 12, "sample_rows": 20000, "n_init": 4}}}}, base_dir=Path({str(tmp_path)!r}))
-run = Run(config, open_dataset(config), 4096, Silent())
+run = Run(config, Store(config.output.path), open_dataset(config), Clock(), Silent(), 4096)
 with single_threaded():
     scan = scan_dataset(run, statistics=True)
-    matrices = Matrices(config.features, make_scaling(config.features, scan), run.dataset, 4096)
+    matrices = Matrices.of(run, config.features, make_scaling(config.features, scan))
     found = fit_centroids(run, matrices, scan, None)
 print(hashlib.sha256(found.centroids.tobytes()).hexdigest(), [done.inertia_per_row for done in found.passes])
 """

@@ -7,7 +7,6 @@ import runpy
 import subprocess
 import sys
 import time
-import tomllib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pytest
+from command_line import config_content, config_text
 
 from kmstream import pipeline
 from kmstream.config import load_config
@@ -30,20 +30,6 @@ if TYPE_CHECKING:  # prefect takes seconds to import, and some of these tests ne
 FLOWS = Path(__file__).parent.parent / "flows"
 FEBRUARY, MARCH = datetime(2026, 2, 1, tzinfo=UTC), datetime(2026, 3, 1, tzinfo=UTC)
 MOVED = ((0.0, 0.0), (10.0, 0.0), (30.0, 40.0))  # the third segment is not where it was
-
-CONFIG = """\
-name = "blobs"
-[dataset]
-path = "data"
-[features]
-numeric = ["x", "y"]
-[model]
-n_clusters = 3
-sample_rows = 2000
-n_init = 3
-[engine]
-workers = 1
-"""
 
 
 class Server:
@@ -102,31 +88,31 @@ def server() -> "Iterator[SyncPrefectClient]":
         yield client
 
 
-@pytest.fixture
-def refresh_flow(server: "SyncPrefectClient") -> "Flow[..., RefreshResult]":
+def load_flow(name: str) -> "Flow[..., Any]":
     from prefect.flows import load_flow_from_entrypoint
 
-    return load_flow_from_entrypoint(f"{FLOWS / 'refresh.py'}:refresh_flow")
+    return load_flow_from_entrypoint(f"{FLOWS / name}.py:{name}_flow")
+
+
+@pytest.fixture
+def refresh_flow(server: "SyncPrefectClient") -> "Flow[..., RefreshResult]":
+    return load_flow("refresh")
 
 
 @pytest.fixture
 def score_flow(server: "SyncPrefectClient") -> "Flow[..., ScoreResult]":
-    from prefect.flows import load_flow_from_entrypoint
-
-    return load_flow_from_entrypoint(f"{FLOWS / 'score.py'}:score_flow")
+    return load_flow("score")
 
 
 @pytest.fixture
 def retrain_flow(server: "SyncPrefectClient") -> "Flow[..., RetrainResult]":
-    from prefect.flows import load_flow_from_entrypoint
-
-    return load_flow_from_entrypoint(f"{FLOWS / 'retrain.py'}:retrain_flow")
+    return load_flow("retrain")
 
 
 @pytest.fixture
 def config_file(published: Path) -> Path:
     """Write the configuration beside a dataset and its first published version."""
-    (published / "kmstream.toml").write_text(CONFIG)
+    (published / "kmstream.toml").write_text(config_text())
     return published / "kmstream.toml"
 
 
@@ -313,14 +299,19 @@ def test_retrain_fits_what_a_score_asked_for_and_nothing_twice(config_file, serv
     assert seen.artifacts == []
 
 
-@pytest.mark.server
-def test_a_stage_that_takes_long_has_a_bar_and_a_line_with_its_speed(
-    config_file, server, score_flow, files, blobs, monkeypatch, caplog
-):
+def show_every_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if every stage took long."""
     from kmstream import orchestration
 
     monkeypatch.setattr(orchestration, "LONG", 0.0)
     monkeypatch.setattr(orchestration, "STEP", 0.0)
+
+
+@pytest.mark.server
+def test_a_stage_that_takes_long_has_a_bar_and_a_line_with_its_speed(
+    config_file, server, score_flow, files, blobs, monkeypatch, caplog
+):
+    show_every_bar(monkeypatch)
     files(config_file.parent / "data", {f"m{i}.parquet": blobs(4000, seed=i) for i in (3, 4)})
     state = score_flow(str(config_file), only=["m3*", "m4*"], now=FEBRUARY, return_state=True)
     bars = [one for one in Server(server, state).artifacts if one["type"] == "progress"]
@@ -341,8 +332,7 @@ def test_a_bar_that_the_server_does_not_take_ends_no_run(
     def refuse(*args: object, **keys: object) -> None:
         raise PrefectException("the server is away")
 
-    monkeypatch.setattr(orchestration, "LONG", 0.0)
-    monkeypatch.setattr(orchestration, "STEP", 0.0)
+    show_every_bar(monkeypatch)
     monkeypatch.setattr(orchestration, "create_progress_artifact", refuse)
     files(config_file.parent / "data", {f"m{i}.parquet": blobs(4000, seed=i) for i in (3, 4)})
     state = score_flow(str(config_file), only=["m3*", "m4*"], now=FEBRUARY, return_state=True)
@@ -353,7 +343,7 @@ def test_a_bar_that_the_server_does_not_take_ends_no_run(
 @pytest.mark.server
 def test_a_configuration_can_be_given_in_place_of_a_file(config_file, server, score_flow, monkeypatch):
     monkeypatch.chdir(config_file.parent)  # relative paths are taken from the work directory
-    inline = tomllib.loads(CONFIG)
+    inline = config_content()
     pipeline.score(load_config(config_file), now=FEBRUARY)
     state = score_flow(config=inline, return_state=True)
     assert state.result().partitions == 0
@@ -366,7 +356,7 @@ def test_a_configuration_can_be_given_in_place_of_a_file(config_file, server, sc
 def test_the_flows_do_what_the_verbs_do(config_file, server, tmp_path_factory):
     folder = tmp_path_factory.mktemp("plain")
     (folder / "data").symlink_to(config_file.parent / "data")
-    (folder / "kmstream.toml").write_text(CONFIG)
+    (folder / "kmstream.toml").write_text(config_text())
     plain = pipeline.refresh(load_config(folder / "kmstream.toml"), now=FEBRUARY)
 
     verbs = runpy.run_path(str(FLOWS / "demo.py"))["FlowVerbs"]()

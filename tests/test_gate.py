@@ -1,4 +1,4 @@
-"""May this version be published, may this drift retrain."""
+"""May this version be published by itself."""
 
 import math
 
@@ -51,9 +51,11 @@ def test_check_refit_holds_a_segment_that_grows_to_a_giant(share, before, ok):
 )
 def test_check_refit_asks_for_no_worse_inertia_than_the_current_model(inertia, current, ok):
     found = check(measured(inertia=inertia), measured(inertia=current))["inertia_against_current"]
-    assert (found.ok, found.limit) == (ok, MAX_INERTIA_RATIO)
+    assert (found.ok, found.limit, found.label) == (ok, MAX_INERTIA_RATIO, "")
     if current:
         assert found.observed == inertia / current
+    elif not inertia:
+        assert found.observed == 1.0
 
 
 @pytest.mark.parametrize(("silhouette", "ok"), [(0.6, True), (0.4, True), (0.39, False), (-0.2, False)])

@@ -4,11 +4,11 @@ What a run leaves behind is the same as on one machine, also when a host can't b
 """
 
 import hashlib
+import itertools
 import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from subprocess import PIPE, Popen
 
@@ -16,26 +16,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from command_line import KMSTREAM
+from command_line import KMSTREAM, config_text
 from hosts import Host, hosts
 from s3_server import BUCKET
+
+from kmstream.config import load_config
+from kmstream.pipeline import refresh, score
 
 pytestmark = pytest.mark.server
 TESTS = Path(__file__).parent
 N_FILES, N_ROWS = 20, 20_000
-REFRESH, SCORE = ("refresh", "--only", "f0*"), ("score",)
-CONFIG = """
-name = "hosts"
-dataset.path = "{data}"
-features.numeric = ["x", "y"]
-output.path = "{out}"
-engine.workers = 2
-[model]
-n_clusters = 3
-sample_rows = 2000
-n_init = 1
-lloyd_passes = 3
-"""
+FIRST = "f0*"  # half of them
+DATA = f"s3://{BUCKET}/data"
 # After these seconds without an answer a host is given up; 30 s where nothing is set, and no less than 11.
 DASK = {"DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": "11s"}
 ASK_SCHEDULER = """
@@ -57,19 +49,15 @@ files.put(here + "/", folder, recursive=True) if copy == "put" else files.get(fo
 
 
 class Site:
-    """A cluster of two workers over hosts, a client that runs kmstream, and a place for data and output."""
+    """A cluster of two workers over hosts, a client that runs kmstream, and a host with data and output."""
 
-    def __init__(self, net: dict[str, Host], folder: Path, env: dict[str, str]) -> None:
-        self.net, self.folder, self.env = net, folder, env
+    def __init__(self, net: dict[str, Host], folder: Path) -> None:
+        self.net, self.folder, self.env = net, folder, dict(DASK)
         self.address = f"tcp://{net['scheduler'].address}:8786"
-        self.base = str(folder)
-
-    def start_storage(self) -> None:
-        """From now on, data and output are on the host with the object storage."""
-        host = self.net["storage"]
+        self.outputs = (f"s3://{BUCKET}/out{n}" for n in itertools.count())
+        host = net["storage"]
         served = host.run([sys.executable, str(TESTS / "s3_server.py"), host.address], stdin=PIPE, stdout=PIPE)
         self.env |= json.loads(served.stdout.readline())
-        self.base = f"s3://{BUCKET}"
 
     def start(self) -> None:
         self.dask("scheduler", "scheduler", "--port", "8786")
@@ -95,23 +83,31 @@ class Site:
         self.asked.stdin.flush()
         assert self.asked.stdout.readline() == "yes\n"
 
-    def place(self, name: str) -> str:
-        return f"{self.base}/{name}"
-
-    def copy(self, how: str, here: Path, name: str) -> None:
+    def copy(self, how: str, here: Path, there: str) -> None:
         """Put a folder into its place, or get it from there."""
-        assert self.python("client", COPY, how, str(here), self.place(name)).wait(60) == 0
+        assert self.python("client", COPY, how, str(here), there).wait(60) == 0
+
+    def begin(self) -> None:
+        """Let the runs from now on have an output of their own."""
+        self.out = next(self.outputs)
+        write_config(self.folder, DATA, self.out)
 
     def find_bits(self) -> dict[str, str]:
-        self.copy("get", self.folder / "found", "out")
-        return find_bits(self.folder / "found")
+        found = self.folder / self.out.rpartition("/")[2]
+        self.copy("get", found, self.out)
+        return find_bits(found)
 
     def kmstream(self, *arguments: str) -> Popen[str]:
         """Start a run of the client on the cluster."""
-        (self.folder / "kmstream.toml").write_text(CONFIG.format(data=self.place("data"), out=self.place("out")))
         on_cluster = ["--set", f"engine.dask_address={self.address}"]
         command = [KMSTREAM, *arguments, *on_cluster, "--json"]
         return self.net["client"].run(command, self.env, cwd=self.folder, stdout=PIPE, stderr=PIPE, text=True)
+
+
+def write_config(folder: Path, data: str, out: str) -> None:
+    model = {"n_init": 1, "lloyd_passes": 3}
+    text = config_text(name="hosts", dataset={"path": data}, output={"path": out}, model=model)
+    (folder / "kmstream.toml").write_text(text)
 
 
 def finish(run: Popen[str]) -> dict:
@@ -141,34 +137,33 @@ def data(tmp_path_factory) -> Path:
 def expected(data) -> dict[str, dict[str, str]]:
     """What each verb leaves behind on one machine."""
     folder = data.parent
-    (folder / "kmstream.toml").write_text(CONFIG.format(data=data, out=folder / "out"))
-    found = {}
-    for verb, *options in (REFRESH, SCORE):
-        command = [KMSTREAM, verb, *options, "--json"]
-        subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=120)
-        found[verb] = find_bits(folder / "out")
-    return found
+    write_config(folder, str(data), str(folder / "out"))
+    config = load_config(folder / "kmstream.toml")
+    refresh(config, only=[FIRST])
+    refreshed = find_bits(folder / "out")
+    score(config)
+    return {"refresh": refreshed, "score": find_bits(folder / "out")}
 
 
-@contextmanager
-def make_site(folder: Path, data: Path) -> Iterator[Site]:
+@pytest.fixture(scope="module")
+def started(tmp_path_factory, data) -> Iterator[Site]:
     with hosts("scheduler", "worker-1", "worker-2", "storage", "client") as net:
-        site = Site(net, folder, dict(DASK))
-        site.start_storage()
+        site = Site(net, tmp_path_factory.mktemp("site"))
         site.start()
-        site.copy("put", data, "data")
+        site.copy("put", data, DATA)
         yield site
 
 
 @pytest.fixture
-def site(tmp_path, data) -> Iterator[Site]:
-    with make_site(tmp_path, data) as site:
-        yield site
+def site(started) -> Site:
+    """Give the hosts, all of them connected, and an output that is empty."""
+    started.begin()
+    return started
 
 
 def test_a_run_over_hosts_leaves_what_a_run_on_one_machine_leaves(site, expected):
-    assert finish(site.kmstream(*REFRESH))["version"] == "v000001"
-    assert finish(site.kmstream(*SCORE))["partitions"] == N_FILES // 2
+    assert finish(site.kmstream("refresh", "--only", FIRST))["version"] == "v000001"
+    assert finish(site.kmstream("score"))["partitions"] == N_FILES // 2
     assert site.find_bits() == expected["score"]
 
 
@@ -178,7 +173,7 @@ def works(host: Host) -> str:
 
 def test_a_worker_that_is_given_up_changes_no_bit(site, expected):
     worker = site.net["worker-1"]
-    run = site.kmstream(*REFRESH)
+    run = site.kmstream("refresh", "--only", FIRST)
     site.ask(works(worker))
     worker.cut()
     finish(run)
@@ -190,7 +185,7 @@ def test_a_worker_that_is_given_up_changes_no_bit(site, expected):
 
 
 def test_a_storage_that_can_not_be_reached_for_a_moment_changes_no_bit(site, expected):
-    run = site.kmstream(*REFRESH)
+    run = site.kmstream("refresh", "--only", FIRST)
     site.ask(works(site.net["worker-1"]))
     site.net["storage"].cut()
     with pytest.raises(subprocess.TimeoutExpired):

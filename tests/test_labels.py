@@ -1,4 +1,4 @@
-"""Names that persist: matching, life cycle, agreement."""
+"""Names that persist: which new centroid, or which new group of rows, continues which known segment."""
 
 import itertools
 import math
@@ -9,11 +9,9 @@ from builders import make_clouds
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
-from sklearn.metrics import adjusted_rand_score
 
 from kmstream.errors import DataError
-from kmstream.labels import first_labels, free_labels, match_by_overlap, match_labels
-from kmstream.quality import adjusted_rand_index
+from kmstream.labels import LabelMatch, first_labels, free_labels, is_automatic, match_by_overlap, match_labels
 
 NAMES = ("a", "b", "c", "d", "e", "f")
 
@@ -45,6 +43,20 @@ def test_free_labels_go_on_after_the_highest_number_ever_used():
     ]
     assert free_labels(1, ["segment-99"]) == ["segment-100"]
     assert free_labels(0, []) == []
+
+
+def test_label_match_of_new_segments_continues_none():
+    found = LabelMatch.of_new(("x", "y"), ("gone",))
+    assert (found.labels, found.matched, found.retired, found.by) == (("x", "y"), (False, False), ("gone",), "distance")
+    assert np.isnan([found.distances, found.margins]).tolist() == [[True, True], [True, True]]
+
+
+@pytest.mark.parametrize(
+    ("label", "automatic"),
+    [("segment-01", True), ("segment-123", True), ("segment-vip", False), ("my segment-01", False)],
+)
+def test_is_automatic_knows_the_names_that_are_given_by_themselves(label, automatic):
+    assert is_automatic(label) == automatic
 
 
 sizes = st.integers(1, 5)
@@ -222,6 +234,7 @@ def test_match_by_overlap_pairs_by_shared_rows():
     assert found.labels == ("b", "a", "segment-01")
     assert found.retired == ("c",)
     np.testing.assert_allclose(found.distances, [1 - 80 / 90, 1 - 90 / 95, math.nan])
+    assert (found.by, match(line(1.0), line(1.0)).by) == ("overlap", "distance")
 
 
 @pytest.mark.parametrize(("shared", "matched"), [(29, False), (30, True), (31, True)])
@@ -236,23 +249,15 @@ def test_match_by_overlap_pairs_no_segments_without_a_shared_row():
     assert (found.labels, found.retired) == (("a", "segment-01"), ("b",))
 
 
-@given(
-    st.integers(0, 9).flatmap(lambda n: st.tuples(*[st.lists(st.integers(0, 3), min_size=n, max_size=n)] * 2)),
-)
-def test_adjusted_rand_index_agrees_with_sklearn(labels):
-    one, two = labels
-    table = np.zeros((4, 4), dtype=np.int64)
-    np.add.at(table, (one, two), 1)
-    if one:
-        assert adjusted_rand_index(table) == pytest.approx(adjusted_rand_score(one, two), abs=1e-12)
+def test_match_by_overlap_pairs_segments_by_a_single_row():
+    found = match_by_overlap(np.array([[1, 0], [0, 0]]), NAMES[:2], min_overlap=0.3, rows=np.array([1, 5]))
+    assert found.labels == ("a", "segment-01")
 
 
-def test_adjusted_rand_index_is_1_for_the_same_parts_under_other_names():
-    assert adjusted_rand_index(np.array([[0, 7, 0], [9, 0, 0]])) == 1.0
-    assert adjusted_rand_index(np.array([[12]])) == 1.0
-
-
-def test_adjusted_rand_index_stays_right_for_billions_of_rows():
-    n = 10**9
-    assert adjusted_rand_index(np.array([[n, 0], [0, 3 * n]])) == pytest.approx(1.0)
-    assert adjusted_rand_index(np.array([[n, n], [n, n]])) == pytest.approx(0.0, abs=1e-8)
+def test_match_by_overlap_decides_ties_by_the_other_shared_rows_whatever_the_order():
+    """Two new segments of the same size take half of `a` each; they differ in what they take of `b`."""
+    migration, rows = np.array([[50, 50, 0], [8, 9, 100]]), np.array([70, 70, 100])
+    one = match_by_overlap(migration, ("a", "b"), min_overlap=0.5, rows=rows)
+    other = match_by_overlap(migration[:, [1, 0, 2]], ("a", "b"), min_overlap=0.5, rows=rows)
+    assert sorted(one.labels) == ["a", "b", "segment-01"]
+    assert other.labels == (one.labels[1], one.labels[0], "b")

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS = {
     0: {"errors", "units", "config"},
     1: {
+        "columns",
         "weights",
         "features",
         "scaling",
@@ -57,6 +58,10 @@ LAYERS = {
         "resume",
         "publish",
         "scoring",
+        "window",
+        "commit",
+        "comparison",
+        "refit",
         "versions",
         "migration",
         "names",

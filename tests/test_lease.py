@@ -5,7 +5,6 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -27,6 +26,7 @@ from kmstream.storage import (
     replace_file,
     upload,
 )
+from kmstream.storage.failures import check_guards
 
 N_THREADS = 8
 S3 = pytest.param("s3", marks=pytest.mark.server)
@@ -57,22 +57,31 @@ def leave(lock: Any, seconds: float) -> None:
     replace_file(lock, json.dumps({"host": "elsewhere", "pid": 12, "seconds": seconds, "token": "theirs"}))
 
 
+def is_lost(lock: Any) -> bool:
+    """Whether this process may write no more."""
+    try:
+        check_guards(lock)
+    except LockHeldError:
+        return True
+    return False
+
+
 def test_a_second_run_is_told_who_holds_the_lock_and_gets_it_afterwards(lock):
-    with hold_lease(lock, "shop") as check:
+    with hold_lease(lock, "shop"):
         who = f"another run of 'shop' holds the lock, process {os.getpid()} on {socket.gethostname()}"
         with pytest.raises(LockHeldError, match=f"^{who}") as refused, hold_lease(lock, "shop"):
             pytest.fail("two hold it")
         assert str(lock) in refused.value.__notes__[0]
-        check()
-    with hold_lease(lock, "shop") as check:
-        check()
+        assert not is_lost(lock)
+    with hold_lease(lock, "shop"):
+        assert not is_lost(lock)
 
 
 def test_a_run_that_fails_gives_the_lock_back(lock):
     with pytest.raises(ZeroDivisionError), hold_lease(lock, "shop"):
         raise ZeroDivisionError
-    with hold_lease(lock, "shop") as check:
-        check()
+    with hold_lease(lock, "shop"):
+        assert not is_lost(lock)
 
 
 def test_a_lock_that_was_left_behind_ends_by_itself(lock):
@@ -84,8 +93,8 @@ def test_a_lock_that_was_left_behind_ends_by_itself(lock):
         pytest.fail("it is held")
     assert "its lock ends within 100 seconds" in refused.value.__notes__[1]
     leave(lock, seconds=0.0)
-    with hold_lease(lock, "shop") as check:
-        check()
+    with hold_lease(lock, "shop"):
+        assert not is_lost(lock)
 
 
 @server
@@ -96,10 +105,9 @@ def test_of_many_who_take_a_lock_that_has_ended_one_gets_it(on_s3):
     def try_it(n: int) -> bool:
         barrier.wait()
         try:
-            with hold_lease(on_s3, "shop") as check:
+            with hold_lease(on_s3, "shop"):
                 barrier.wait()
-                check()
-                return True
+                return not is_lost(on_s3)
         except LockHeldError:
             barrier.wait()
             return False
@@ -113,13 +121,13 @@ def test_of_many_who_take_a_lock_that_has_ended_one_gets_it(on_s3):
 
 @server
 def test_a_lock_that_is_renewed_is_never_taken(s3, on_s3, short):
-    with hold_lease(on_s3, "shop") as check:
+    with hold_lease(on_s3, "shop"):
         begin = time.monotonic()
         for n in range(2, 1000):
             s3.proxy.wait_for("PUT", "*/.lock", n=n)
             with pytest.raises(LockHeldError), hold_lease(on_s3, "shop"):
                 pytest.fail("two hold it")
-            check()
+            assert not is_lost(on_s3)
             if time.monotonic() - begin > 4 * short:
                 break
     assert {one.status for one in s3.proxy.requests} <= {200, 404}
@@ -129,44 +137,42 @@ def test_a_lock_that_is_renewed_is_never_taken(s3, on_s3, short):
 @pytest.mark.parametrize("how", ["503", "500", "reset", "lost", "conflict"])
 def test_a_lock_is_held_though_answers_are_missing(s3, on_s3, short, how):
     s3.proxy.fail("PUT", "*/.lock", how=how)
-    with hold_lease(on_s3, "shop") as check:
-        check()
+    with hold_lease(on_s3, "shop"):
+        assert not is_lost(on_s3)
         s3.proxy.fail("PUT", "*/.lock", how=how)
         n = len(s3.proxy.requests)
         s3.proxy.wait_for("PUT", "*/.lock", n=n + 3)
-        check()
+        assert not is_lost(on_s3)
         s3.proxy.fail("PUT", "*/.lock", how=how)
     assert json.loads(read_text(on_s3))["seconds"] == 0
 
 
 @server
 def test_who_has_lost_the_lock_learns_of_it_and_leaves_it_alone(s3, on_s3, short):
-    with hold_lease(on_s3, "shop") as check:
+    with hold_lease(on_s3, "shop"):
         leave(on_s3, seconds=100.0)
         s3.proxy.wait_for("GET", "*/.lock", n=2)  # looks whether the put that was refused was its own
-        while True:
-            try:
-                check()
-            except LockHeldError as error:
-                lost = error
-                break
-    assert str(lost) == "this run of 'shop' has lost its lock; another one may have taken it"
+        while not is_lost(on_s3):
+            pass
+        with pytest.raises(
+            LockHeldError, match=r"^this run of 'shop' has lost its lock; another one may have taken it"
+        ):
+            check_guards(on_s3)
     assert json.loads(read_text(on_s3))["token"] == "theirs"
 
 
 @server
 def test_who_cannot_renew_the_lock_gives_up_before_others_may_take_it(s3, on_s3, short):
     begin = time.monotonic()
-    with hold_lease(on_s3, "shop") as check:
+    with hold_lease(on_s3, "shop"):
         s3.proxy.fail("PUT", "*/.lock", how="denied", times=None)
-        for n in range(2, 1000):
+        n = 1
+        while not is_lost(on_s3):
+            n += 1
             s3.proxy.wait_for("PUT", "*/.lock", n=n)
-            try:
-                check()
-            except LockHeldError as error:
-                lost = error
-                break
-    assert "could not be renewed" in lost.__notes__[0]
+        with pytest.raises(LockHeldError) as lost:
+            check_guards(on_s3)
+    assert "could not be renewed" in lost.value.__notes__[0]
     assert short < time.monotonic() - begin < 10
 
 
@@ -188,11 +194,11 @@ def test_a_store_that_refuses_is_no_lock_that_somebody_holds(s3, on_s3):
 def test_who_has_lost_the_lock_writes_and_removes_nothing_more(s3, on_s3, short, tmp_path):
     output = on_s3.parent.parent
     replace_file(output / "kept", "theirs")
-    with hold_lease(on_s3, "shop") as check:
+    with hold_lease(on_s3, "shop"):
         replace_file(output / "assignments/one", "ours")
         leave(on_s3, seconds=100.0)
         s3.proxy.wait_for("GET", "*/.lock", n=2)
-        while not is_lost(check):
+        while not is_lost(on_s3):
             pass
         (tmp_path / "file").write_text("ours")
         acts = [
@@ -214,11 +220,3 @@ def test_who_has_lost_the_lock_writes_and_removes_nothing_more(s3, on_s3, short,
         "models/.lock": read_text(on_s3),
     }
     replace_file(output / "kept", "ours")
-
-
-def is_lost(check: Callable[[], None]) -> bool:
-    try:
-        check()
-    except LockHeldError:
-        return True
-    return False

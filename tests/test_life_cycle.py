@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from kmstream.labels import match_labels
-from kmstream.life_cycle import LifeCycle, choose_rows, classify_life_cycle
+from kmstream.life_cycle import LifeCycle, choose_rows, classify_life_cycle, share_out
 from kmstream.pipeline import refresh
 from kmstream.versions import promote
 
@@ -133,6 +133,16 @@ def test_a_segment_that_nearly_all_rows_have_left_is_judged_by_all_of_them():
     assert status(many, 10_000) == "kept"  # a tenth of the rows is enough
     assert status(few, 940) == "kept"  # or a tenth of what it had: however large the crowd that is new
     assert status(few, 941) == "split"
+
+
+def test_each_segment_is_judged_by_members_of_its_own():
+    migration, members = np.array([[100, 100], [0, 1000]]), np.array([[5, 0], [0, 990]])
+    counted = choose_rows(migration, members, rows_then=np.array([200, 1000]))
+    assert counted.tolist() == [[100, 100], [0, 990]]
+
+
+def test_shares_of_rows_that_weigh_less_than_one_add_up():
+    assert share_out(np.array([[0.1, 0.3], [0.0, 0.0]])) == pytest.approx(np.array([[0.25, 0.75], [0.0, 0.0]]))
 
 
 HOME, EAST, NORTH, FAR = (0.0, 0.0), (10.0, 0.0), (0.0, 10.0), (40.0, 30.0)

@@ -17,20 +17,9 @@ from kmstream.cli import app
 from kmstream.errors import ConfigError, CorruptFileError, DatasetNotFoundError, OutputError
 from kmstream.names import apply_renames, freeze_labels, list_labels, rename_segment, suggest_labels
 from kmstream.pipeline import refresh, score
-from kmstream.store import Store
 from kmstream.versions import promote, rollback
 
 NAMES = {"segment-01", "segment-02", "segment-03"}  # of v000001
-
-
-@pytest.fixture
-def config_here(published, config_in):
-    return config_in(published)
-
-
-@pytest.fixture
-def store(published):
-    return Store(published / "out")
 
 
 @pytest.fixture

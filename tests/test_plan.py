@@ -1,3 +1,5 @@
+"""What a run will cost: rows, bytes, passes and memory from footers alone."""
+
 from pathlib import Path
 
 import pyarrow as pa
@@ -89,9 +91,7 @@ def test_make_plan_counts_the_scratch_copy_and_what_it_spares(plan_of):
     assert plan_of(engine={"dask_address": "tcp://nobody:1"}).scratch_bytes == 0
 
 
-def test_make_plan_counts_the_cluster_columns_of_a_long_row_group_or_has_the_file_written_again(
-    config, data, files, blobs
-):
+def test_make_plan_counts_the_cluster_columns_of_a_long_row_group_or_takes_it_apart(config, data, files, blobs):
     n_rows = SPAN_ROWS + 1
     files(data, {"a.parquet": blobs(n_rows)}, row_group_size=n_rows)
     roomy, tight = (config(engine={"workers": 1, "memory_limit": limit}) for limit in ("1GiB", "150MiB"))
@@ -100,6 +100,12 @@ def test_make_plan_counts_the_cluster_columns_of_a_long_row_group_or_has_the_fil
     assert plan.peak_bytes > plan.appended_bytes + plan.sample_bytes
     assert max_appended_rows(tight) < n_rows
     assert make_plan(tight, open_dataset(tight)).appended_bytes == 0
-    refresh(tight)
-    entry = read_manifest(Path(tight.output.path) / "assignments/v000001")["a.parquet"]
+
+
+@pytest.mark.slow
+def test_a_run_writes_a_file_again_whose_row_group_is_too_long_for_its_plan(config, data, files, blobs):
+    n_rows = SPAN_ROWS + 1
+    files(data, {"a.parquet": blobs(n_rows)}, row_group_size=n_rows)
+    refresh(config(engine={"workers": 1, "memory_limit": "150MiB"}))
+    entry = read_manifest(Path(config().output.path) / "assignments/v000001")["a.parquet"]
     assert f"a row group has {n_rows} rows" in entry.rewritten

@@ -1,5 +1,6 @@
 """When drift asks for a new fit, and when one may begin by itself."""
 
+import time
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -52,6 +53,13 @@ def test_decide_retrain_waits_for_the_cooldown(ago, requested):
     assert requested or "retrain.cooldown is 24 h" in why
 
 
+@pytest.mark.parametrize(("answered", "waits"), [(True, ""), (False, " and still waits")])
+def test_decide_retrain_says_whether_the_last_request_still_waits(answered, waits):
+    history = asked(timedelta(hours=2))[: 2 if answered else 1]
+    _, why = decide(history=history, cooldown="90h")
+    assert why == f"the last request was at 2026-03-08 10:00 UTC{waits}, retrain.cooldown is 90 h"
+
+
 def test_decide_retrain_without_a_cooldown_asks_again_at_once():
     assert decide(history=asked(timedelta(0)), cooldown="0s")[0]
 
@@ -80,6 +88,22 @@ def test_decide_retrain_reads_times_of_other_zones():
     found, why = decide(history=[line("retrain-requested") | {"time": asked_at}, line("published")])
     assert not found
     assert "the last request was at 2026-03-07 13:00 UTC" in why
+
+
+@pytest.fixture
+def tokyo(monkeypatch):
+    """Let the machine's own clock be nine hours ahead."""
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("tokyo")
+def test_decide_retrain_tells_times_in_utc_wherever_the_machine_is():
+    _, why = decide(history=asked(timedelta(hours=1)))
+    assert "the last request was at 2026-03-08 11:00 UTC" in why
 
 
 WAITS = line("retrain-requested", timedelta(hours=5), run_id="20260308T070000Z")
@@ -134,6 +158,13 @@ def test_three_held_refits_in_a_row_pause_requests_and_refits():
         assert "refits were held" in why
         assert not may_retrain(make_config(), history)[0]
     assert decide("alert", HELD[:2])[0]
+
+
+def test_a_pause_names_the_last_held_versions_and_what_a_person_can_do():
+    assert find_pause([line("held", version="v000001"), *HELD]) == (
+        "the last 4 refits were held (v000002, v000003, v000004): look at their reports, then promote one "
+        "(kmstream models promote V) or go on (kmstream retrain --reset)"
+    )
 
 
 @pytest.mark.parametrize("event", ["published", "promoted", "retrain-resumed"])

@@ -3,7 +3,7 @@ import pyarrow as pa
 import pytest
 
 from kmstream.errors import InvalidFeatureError, TooFewRowsError
-from kmstream.scan import make_scaling, refuse_no_rows, scan_dataset
+from kmstream.scan import make_scaling, scan_dataset, scan_for_fit
 
 
 def scan(run_of, config, *, statistics=True, chunk_rows=4096):
@@ -89,14 +89,9 @@ def test_scan_dataset_names_file_and_row_of_a_missing_value(config, data, files,
 def test_scan_dataset_refuses_a_feature_that_is_missing_everywhere(config, data, files, run_of, policy):
     files(data, {"a.parquet": pa.table({"x": pa.nulls(50), "y": np.arange(50.0)})})
 
-    def learn():
-        run = run_of(config(features={"on_missing": policy}))
-        found = scan_dataset(run, statistics=True)
-        refuse_no_rows(run, found)
-        make_scaling(run.config.features, found)
-
+    run = run_of(config(features={"on_missing": policy}))
     with pytest.raises(TooFewRowsError, match=r"none of the 50 rows|'x' has no usable value in 50 rows"):
-        learn()
+        scan_for_fit(run, None)
 
 
 @pytest.mark.parametrize("scaling", ["standard", "robust"])

@@ -1,27 +1,20 @@
 """The scratch copy: the same bits as Parquet, and nothing is left of it."""
 
 import gc
-import json
 import os
 import pickle
-import signal
-import subprocess
-import sys
 import threading
 from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from builders import make_passes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kmstream.dataset import SPAN_ROWS
 from kmstream.engine import single_threaded
 from kmstream.errors import CorruptFileError, InvalidFeatureError, OutputError
 from kmstream.matrices import open_matrices
-from kmstream.pipeline import refresh
 from kmstream.scan import make_scaling, scan_dataset
 from kmstream.scratch import bytes_per_row
 
@@ -60,6 +53,12 @@ def opened(config, data, run_of, scaling_of_seed_0, tmp_path):
     return open_here
 
 
+@pytest.fixture
+def spans(config, run_of):
+    """Give the spans of the dataset."""
+    return lambda: run_of(config(features=FEATURES)).dataset.spans
+
+
 def bits(batches):
     """Every batch with every bit."""
     return [
@@ -84,7 +83,7 @@ def same(one, two):
 # --- the same rows ---------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(
     sizes=st.lists(st.integers(0, 300), min_size=1, max_size=3),
     chunk_rows=st.integers(1, 400),
@@ -117,14 +116,14 @@ def test_rows_and_counts_from_the_copy_have_the_bits_of_those_from_parquet(
 
 
 @pytest.mark.parametrize("n_files", [0, 1, 2, 3])
-def test_open_matrices_copies_the_first_spans_that_fit_the_limit(opened, data, files, tmp_path, n_files):
+def test_open_matrices_copies_the_first_spans_that_fit_the_limit(opened, data, files, tmp_path, n_files, spans):
     files(data, {f"{i}.parquet": make_table(200, i) for i in range(3)})
     for limit in (200 * ROW * n_files, 200 * ROW * n_files + 200 * ROW - 1):
         with opened(limit) as matrices:
-            spans = matrices.dataset.spans
-            for span in spans:
+            these = spans()
+            for span in these:
                 list(matrices.read(span))
-            held = [matrices.scratch is not None and matrices.scratch.holds(span) for span in spans]
+            held = [matrices.scratch is not None and matrices.scratch.holds(span) for span in these]
             assert held == [i < n_files for i in range(3)]
             if n_files:
                 copies = [path for path in (tmp_path / "scratch").iterdir() if path.suffix != ".json"]
@@ -133,36 +132,36 @@ def test_open_matrices_copies_the_first_spans_that_fit_the_limit(opened, data, f
                 assert not (tmp_path / "scratch").exists()
 
 
-def test_bytes_per_row_is_what_a_row_takes(opened, data, files, tmp_path):
+def test_bytes_per_row_is_what_a_row_takes(opened, data, files, tmp_path, spans):
     files(data, {"a.parquet": make_table(200)})
     for weighted in (False, True):
         with opened(ALL, weighted=weighted) as matrices:
-            (span,) = matrices.dataset.spans
+            (span,) = spans()
             list(matrices.read(span))
             (copy,) = [path for path in (tmp_path / "scratch").iterdir() if path.suffix != ".json"]
             assert copy.stat().st_size == 200 * bytes_per_row(N_FEATURES, weighted=weighted)
 
 
-def test_files_of_one_name_in_two_folders_have_copies_of_their_own(opened, data, files):
+def test_files_of_one_name_in_two_folders_have_copies_of_their_own(opened, data, files, spans):
     files(data, {f"m={i}/a.parquet": make_table(50, i) for i in range(2)})
     with opened(ALL) as matrices:
-        for span in matrices.dataset.spans:
+        for span in spans():
             list(matrices.read(span))
-        found = [bits(matrices.read(span)) for span in matrices.dataset.spans]
-        assert found == [from_parquet(matrices, span) for span in matrices.dataset.spans]
+        found = [bits(matrices.read(span)) for span in spans()]
+        assert found == [from_parquet(matrices, span) for span in spans()]
         assert found[0] != found[1]
 
 
-def test_copies_are_written_and_read_by_many_threads(opened, data, files):
+def test_copies_are_written_and_read_by_many_threads(opened, data, files, spans):
     files(data, {f"{i}.parquet": make_table(2000, i) for i in range(6)})
     with opened(ALL, chunk_rows=64) as matrices:
-        spans, wrong = matrices.dataset.spans, []
+        these, wrong = spans(), []
 
         def work(span):
             expected = from_parquet(matrices, span)
             wrong.extend(span for _ in range(3) if bits(matrices.read(span)) != expected)
 
-        threads = [threading.Thread(target=work, args=(span,)) for span in spans]
+        threads = [threading.Thread(target=work, args=(span,)) for span in these]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -170,10 +169,10 @@ def test_copies_are_written_and_read_by_many_threads(opened, data, files):
         assert wrong == []
 
 
-def test_matrices_go_to_another_process_and_find_the_copy_there(opened, data, files):
+def test_matrices_go_to_another_process_and_find_the_copy_there(opened, data, files, spans):
     files(data, {"a.parquet": make_table(200)})
     with opened(ALL) as matrices:
-        (span,) = matrices.dataset.spans
+        (span,) = spans()
         expected = bits(matrices.read(span))
         again, there = pickle.loads(pickle.dumps((matrices, span)))
         assert again.scratch.holds(there)
@@ -188,16 +187,30 @@ def test_there_is_no_copy_on_a_cluster(config, data, files, run_of, scaling_of_s
         assert matrices.scratch is None
 
 
+def test_scaled_rows_are_read_again_from_the_copy_not_from_parquet(config, data, files, blobs, run_of, tmp_path):
+    """The first pass of the fit leaves a copy; after that the files are only copied, never decoded."""
+    files(data, {"a.parquet": blobs(5000)})
+    run = run_of(config(engine={"scratch_limit": ALL}))
+    with single_threaded():
+        scaling = make_scaling(run.config.features, scan_dataset(run, statistics=True))
+        with open_matrices(run, scaling, tmp_path / "scratch") as matrices:
+            (span,) = run.dataset.spans
+            expected = bits(matrices.read(span))
+            (data / "a.parquet").unlink()
+            assert bits(matrices.read(span)) == expected
+            assert bits(rows for rows, _ in matrices.read_counted(span)) == expected
+
+
 # --- copies that are not whole ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("n_batches", [0, 1, 2, 3])
 @pytest.mark.parametrize("how", ["closed", "forgotten"])
-def test_a_span_abandoned_half_way_is_not_taken_for_whole(opened, data, files, n_batches, how):
+def test_a_span_abandoned_half_way_is_not_taken_for_whole(opened, data, files, n_batches, how, spans):
     """Also after its last batch: whoever leaves then has not been told that there are no more."""
     files(data, {"a.parquet": make_table(250)})
     with opened(ALL) as matrices:
-        (span,) = matrices.dataset.spans
+        (span,) = spans()
         reader = matrices.read(span)
         for _ in range(n_batches):
             next(reader)
@@ -211,22 +224,22 @@ def test_a_span_abandoned_half_way_is_not_taken_for_whole(opened, data, files, n
         assert bits(matrices.read(span)) == from_parquet(matrices, span)
 
 
-def test_a_span_whose_rows_are_refused_half_way_is_not_taken_for_whole(opened, data, files):
+def test_a_span_whose_rows_are_refused_half_way_is_not_taken_for_whole(opened, data, files, spans):
     table = make_table(250).set_column(0, "x", pa.array([1.0] * 230 + [None] * 20))
     files(data, {"a.parquet": table})
     with opened(ALL, on_missing="error") as matrices:
-        (span,) = matrices.dataset.spans
+        (span,) = spans()
         for _ in range(2):
             with pytest.raises(InvalidFeatureError, match="'x' is missing in 20 of 50 rows"):
                 list(matrices.read(span))
             assert not matrices.scratch.holds(span)
 
 
-def test_counts_are_those_of_the_copy_however_it_was_made(opened, data, files):
+def test_counts_are_those_of_the_copy_however_it_was_made(opened, data, files, spans):
     files(data, {"a.parquet": make_table(250, seed=1)})
     for weighted in (True, False):
         with opened(ALL, weighted=weighted) as matrices:
-            (span,) = matrices.dataset.spans
+            (span,) = spans()
             *_, (_, expected) = matrices.decode(span)
             abandoned = matrices.read(span)
             next(abandoned)
@@ -239,12 +252,12 @@ def test_counts_are_those_of_the_copy_however_it_was_made(opened, data, files):
             assert found.skipped["x: missing"] > 0
 
 
-def test_rows_pass_through_without_a_copy_where_the_disk_is_full(opened, data, files, tmp_path):
+def test_rows_pass_through_without_a_copy_where_the_disk_is_full(opened, data, files, tmp_path, spans):
     files(data, {"a.parquet": make_table(5000)})
     with opened(ALL) as matrices:
         (name,) = matrices.scratch.names
         (tmp_path / "scratch" / name).symlink_to("/dev/full")
-        (span,) = matrices.dataset.spans
+        (span,) = spans()
         for _ in range(2):
             assert bits(matrices.read(span)) == from_parquet(matrices, span)
             assert not matrices.scratch.holds(span)
@@ -262,20 +275,20 @@ def test_a_copy_leaves_room_for_the_outputs(opened, data, files, monkeypatch):
             assert (matrices.scratch is not None) == there
 
 
-def test_a_copy_that_was_cut_off_is_noticed(opened, data, files, tmp_path):
+def test_a_copy_that_was_cut_off_is_noticed(opened, data, files, tmp_path, spans):
     files(data, {"a.parquet": make_table(5000)})
     with opened(ALL) as matrices:
-        (span,), (name,) = matrices.dataset.spans, matrices.scratch.names
+        (span,), (name,) = spans(), matrices.scratch.names
         list(matrices.read(span))
         os.truncate(tmp_path / "scratch" / name, 1000)
         with pytest.raises(OutputError, match=r"ends too early: 1000 bytes; expected 1600"):
             list(matrices.read(span))
 
 
-def test_a_file_that_vanished_is_not_blamed_on_the_copy(opened, data, files):
+def test_a_file_that_vanished_is_not_blamed_on_the_copy(opened, data, files, spans):
     files(data, {"a.parquet": make_table(500)})
     with opened(ALL) as matrices:
-        (span,) = matrices.dataset.spans
+        (span,) = spans()
         (data / "a.parquet").unlink()
         with pytest.raises(CorruptFileError, match=r"a\.parquet has changed.*no such file"):
             list(matrices.read(span))
@@ -285,12 +298,12 @@ def test_a_file_that_vanished_is_not_blamed_on_the_copy(opened, data, files):
 
 
 @pytest.mark.parametrize("error", [ValueError("x"), KeyboardInterrupt()], ids=["error", "ctrl-c"])
-def test_nothing_is_left_of_the_copy_whatever_ends_the_block(opened, data, files, tmp_path, error):
+def test_nothing_is_left_of_the_copy_whatever_ends_the_block(opened, data, files, tmp_path, error, spans):
     files(data, {"a.parquet": make_table(250)})
 
     def fail():
         with opened(ALL) as matrices:
-            (span,) = matrices.dataset.spans
+            (span,) = spans()
             list(matrices.read(span))
             assert list((tmp_path / "scratch").iterdir())
             raise error
@@ -301,10 +314,10 @@ def test_nothing_is_left_of_the_copy_whatever_ends_the_block(opened, data, files
 
 
 @pytest.mark.parametrize("limit", [NOTHING, ALL])
-def test_leftovers_of_a_killed_run_are_removed_and_not_read(opened, data, files, tmp_path, limit):
+def test_leftovers_of_a_killed_run_are_removed_and_not_read(opened, data, files, tmp_path, limit, spans):
     files(data, {"a.parquet": make_table(250)})
     with opened(ALL) as matrices:
-        (span,), folder = matrices.dataset.spans, tmp_path / "scratch"
+        (span,), folder = spans(), tmp_path / "scratch"
         list(matrices.read(span))
         left = {path.name: bytes(reversed(path.read_bytes())) for path in folder.iterdir()}
     folder.mkdir()
@@ -314,129 +327,3 @@ def test_leftovers_of_a_killed_run_are_removed_and_not_read(opened, data, files,
         assert bits(matrices.read(span)) == from_parquet(matrices, span)
         assert not (folder / "junk").exists()
     assert not folder.exists()
-
-
-class Stop:
-    """Ends a run in one of its stages."""
-
-    def __init__(self, stage, error):
-        self.stage, self.error, self.now = stage, error, ""
-
-    def start(self, stage, rows):
-        self.now = stage
-
-    def advance(self, rows):
-        if self.now == self.stage:
-            raise self.error
-
-
-@pytest.mark.parametrize("stage", ["search", "mini-batch epoch 1", "exact pass", "assign"])
-@pytest.mark.parametrize("error", [ValueError("x"), KeyboardInterrupt()], ids=["error", "ctrl-c"])
-def test_refresh_that_is_ended_leaves_no_copy(published, config_in, tree, stage, error):
-    before = tree(published / "out")
-    for workers in (1, 2):
-        with pytest.raises(type(error)):
-            refresh(config_in(published, engine={"workers": workers}), progress=Stop(stage, error))
-        left = [name for name in tree(published / "out") if not name.startswith("assignments/.v000002.refresh")]
-        assert left == before
-
-
-def test_refresh_leaves_no_copy_and_takes_none_that_was_left(published, config_in, tree):
-    for name in ("", "deep/er"):
-        (published / "out/models/.scratch" / name).mkdir(parents=True)
-        (published / "out/models/.scratch" / name / "junk").write_text("x")
-    (published / "out/.scratch").mkdir()  # not ours
-    refresh(config_in(published))
-    (published / "out/.scratch").rmdir()
-    assert [name for name in tree(published / "out") if "scratch" in name] == []
-
-
-@pytest.mark.slow
-def test_refresh_after_one_that_was_killed_takes_no_copy_and_leaves_none(published, config_in, files, blobs, tree):
-    files(published / "data", {f"n{i}.parquet": blobs(3000, seed=i) for i in range(6)})
-    before = tree(published / "out")
-    program = f"""
-import os, signal
-from pathlib import Path
-from kmstream.config import parse_config
-from kmstream.pipeline import refresh
-class Kill:
-    def start(self, stage, rows):
-        self.stage, self.rows = stage, 0
-    def advance(self, rows):
-        self.rows += rows
-        if self.stage == "exact pass" and self.rows > 3000:
-            os.kill(os.getpid(), signal.SIGKILL)
-config = parse_config({{"name": "blobs", "dataset": {{"path": "data"}}, "features": {{"numeric": ["x", "y"]}},
-                        "model": {{"n_clusters": 3, "sample_rows": 2000}}, "engine": {{"workers": 2}}}},
-                      base_dir=Path({str(published)!r}))
-refresh(config, progress=Kill())
-"""
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert done.returncode == -signal.SIGKILL
-    left = [name for name in tree(published / "out") if name not in before]
-    assert [name for name in left if name.startswith("models/.scratch/") and name.endswith(".json")]
-    assert refresh(config_in(published)).version == "v000002"
-    assert [name for name in tree(published / "out") if "scratch" in name] == []
-
-
-# --- the same results ------------------------------------------------------------------------------------------------
-
-
-def fuzzy(n_rows, seed):
-    """Rows without clear clusters, where every rounding shows."""
-    rng = np.random.default_rng(seed)
-    return pa.table({"x": rng.normal(size=n_rows), "y": rng.gamma(2.0, size=n_rows), "w": rng.random(n_rows)})
-
-
-@pytest.mark.parametrize("weight", ["", "w"])
-@pytest.mark.parametrize("algorithm", ["minibatch", "lloyd"])
-def test_passes_have_the_same_bits_with_any_copy(config, data, files, run_of, tmp_path, weight, algorithm):
-    files(data, {f"{i}.parquet": fuzzy(9000 + i, i) for i in range(3)})
-    model = {"n_clusters": 5, "sample_rows": 2000, "n_init": 1, "algorithm": algorithm, "lloyd_passes": 3}
-    row = bytes_per_row(2, weighted=bool(weight))
-    found = []
-    for limit, chunk_rows, workers in ((0, 4096, 2), (9000 * row, 8192, 2), (18_001 * row, 4096, 1), (ALL, 4096, 2)):
-        made = config(features={"weight": weight}, model=model, engine={"scratch_limit": limit, "workers": workers})
-        found.append(make_passes(run_of(made, chunk_rows=chunk_rows), tmp_path).bits())
-    assert found[1:] == found[:1] * 3
-
-
-def test_passes_over_a_file_of_two_spans_have_the_same_bits_with_any_copy(config, data, files, run_of, tmp_path):
-    n_rows = SPAN_ROWS + 6000
-    x = np.random.default_rng(0).gamma(2.0, size=n_rows).astype(np.float32)
-    files(data, {"a.parquet": pa.table({"x": x, "y": x[::-1]})}, compression="none")
-    model = {"n_clusters": 4, "sample_rows": 2000, "n_init": 1, "max_epochs": 1, "lloyd_passes": 2}
-    row = bytes_per_row(2, weighted=False)
-    found = []
-    for limit, workers in ((0, 2), (SPAN_ROWS * row, 1), (ALL, 2)):
-        run = run_of(config(model=model, engine={"scratch_limit": limit, "workers": workers}), chunk_rows=1 << 16)
-        found.append(make_passes(run, tmp_path).bits())
-    assert found[1:] == found[:1] * 2
-
-
-def test_refresh_publishes_the_same_bytes_with_and_without_a_copy(tmp_path, config_in, files):
-    found = []
-    for name, limit in (("with", ALL), ("without", 0)):
-        files(tmp_path / name / "data", {f"{i}.parquet": fuzzy(3000, i) for i in range(2)})
-        made = config_in(tmp_path / name, model={"min_cluster_share": 0.0}, engine={"scratch_limit": limit})
-        refresh(made)
-        folder = tmp_path / name / "out/models/v000001"
-        model = json.loads((folder / "model.json").read_text())
-        found.append([(folder / f"{part}.parquet").read_bytes() for part in ("centroids", "summary", "sample")])
-        found[-1].append(model["bins"])
-    assert found[0] == found[1]
-
-
-def test_scaled_rows_are_read_again_from_the_copy_not_from_parquet(config, data, files, run_of, tmp_path):
-    """The first pass of the fit leaves a copy; after that the files are only copied, never decoded."""
-    files(data, {"a.parquet": fuzzy(5000, 0)})
-    run = run_of(config(engine={"scratch_limit": ALL}))
-    with single_threaded():
-        scaling = make_scaling(run.config.features, scan_dataset(run, statistics=True))
-        with open_matrices(run, scaling, tmp_path / "scratch") as matrices:
-            (span,) = run.dataset.spans
-            expected = bits(matrices.read(span))
-            (data / "a.parquet").unlink()
-            assert bits(matrices.read(span)) == expected
-            assert bits(rows for rows, _ in matrices.read_counted(span)) == expected

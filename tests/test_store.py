@@ -4,13 +4,15 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
 
 from kmstream.errors import ChecksumMismatchError, LockHeldError, ModelNotFoundError, OutputError
-from kmstream.store import Store, rename_labels
+from kmstream.store import Store
+from kmstream.store.version import rename_labels
 
 FILES = (
     "MODEL_CARD.md",
@@ -47,7 +49,7 @@ with Store({str(store.output)!r}).lock("blobs"):
 
 def test_load_gives_back_what_was_saved(store):
     version = store.load("v000001")
-    store.save(version.__class__(**{**version.__dict__, "version": "v000002"}), lambda _: None)
+    store.save(replace(version, version="v000002"), lambda _: None)
     again = store.load("v000002")
     for name in ("rows", "mean", "m2", "sse", "distance_counts"):
         assert np.array_equal(getattr(again.summary, name), getattr(version.summary, name))
@@ -56,8 +58,20 @@ def test_load_gives_back_what_was_saved(store):
     assert np.array_equal(again.model.centroids, version.model.centroids)
     assert np.array_equal(again.bins, version.bins)
     assert again.sample.equals(version.sample)
-    for name in ("name", "created", "baseline", "parent", "retired", "parameters", "passes", "gate", "labels"):
+    for name in (
+        "name",
+        "created",
+        "baseline",
+        "parent",
+        "retired",
+        "parameters",
+        "passes",
+        "gate",
+        "quality",
+        "labels",
+    ):
         assert getattr(again, name) == getattr(version, name)
+    assert again.provenance == version.provenance
     assert again.model.features == version.model.features
     assert again.model.labels == version.model.labels
 
@@ -117,7 +131,7 @@ def test_save_that_fails_leaves_no_folder(store, tree):
 
     version = store.load()
     with pytest.raises(KeyboardInterrupt):
-        store.save(version.__class__(**{**version.__dict__, "version": "v000002"}), fail)
+        store.save(replace(version, version="v000002"), fail)
     assert store.versions() == ["v000001"]
     assert tree(store.models) == before
 
@@ -247,6 +261,7 @@ def test_load_from_a_moved_output_tree(store, tmp_path):
 
 WRITER = """
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from kmstream.store import Store
 store, writer = Store(sys.argv[1]), int(sys.argv[2])

@@ -19,6 +19,7 @@ from kmstream.summary import (
     distance_bin_ends,
     merge_moments,
     sample_positions,
+    thin_positions,
 )
 
 
@@ -107,21 +108,21 @@ COUNTED = {
     "some": (np.arange(LONG.shape[1]) % 100 > 0).astype(np.int64),
     "weights": np.random.default_rng(4).gamma(1.0, size=LONG.shape[1]),
 }
-tile_borders = st.lists(st.integers(1, 3).map(lambda n: n * TILE_ROWS), unique=True).map(
-    lambda inner: [0, *sorted(inner), LONG.shape[1]]
-)
+TILE_ENDS = [TILE_ROWS, 2 * TILE_ROWS, 3 * TILE_ROWS]
 
 
 @pytest.mark.parametrize("counted", COUNTED)
 @pytest.mark.parametrize("values", [LONG, HOLES], ids=["whole", "holes"])
-@given(borders=tile_borders)
-def test_column_summary_has_the_same_bits_however_rows_are_batched(values, counted, borders):
+def test_column_summary_has_the_same_bits_however_rows_are_batched(values, counted):
     weights = COUNTED[counted]
-    total = ColumnSummary.empty(2)
-    for chunk in chunks(borders):
-        columns = [column[chunk].copy() for column in values]
-        total = total.add(columns, None if weights is None else weights[chunk], TILE_ROWS)
-    assert bits_of(total) == bits_of(ColumnSummary.empty(2).add(list(values), weights, TILE_ROWS))
+    whole = bits_of(ColumnSummary.empty(2).add(list(values), weights, TILE_ROWS))
+    for n_cuts in (1, 2, 3):
+        for cuts in itertools.combinations(TILE_ENDS, n_cuts):
+            total = ColumnSummary.empty(2)
+            for chunk in chunks([0, *cuts, LONG.shape[1]]):
+                columns = [column[chunk].copy() for column in values]
+                total = total.add(columns, None if weights is None else weights[chunk], TILE_ROWS)
+            assert bits_of(total) == whole
 
 
 def test_column_summary_of_rows_that_all_count_is_the_same_to_the_bit_whether_that_is_said_or_not():
@@ -173,11 +174,20 @@ def test_deviation_sums_merged_are_those_of_all_rows():
     whole = assign_rows(rows, no_deviations(CENTROIDS, weighted=True))[1]
     parts = [
         assign_rows(make_rows(X[a:b], weights=rows.weights[a:b]), no_deviations(CENTROIDS, weighted=True))[1]
-        for a, b in ((0, 100), (100, 100), (100, 300))
+        for a, b in ((0, 100), (100, 100), (100, 180), (180, 300))
     ]
-    merged = parts[0].merge(parts[1].merge(parts[2]))
-    for name in ("rows", "sums", "squares", "distance_counts"):
+    merged = merge_all(parts, [])
+    for name in ("centroids", "rows", "sums", "squares", "distance_counts"):
         np.testing.assert_allclose(getattr(merged, name), getattr(whole, name), rtol=1e-12, atol=1e-12)
+
+
+def test_rows_are_counted_in_whole_numbers_and_weights_are_not():
+    counted, weighted = no_deviations(CENTROIDS), no_deviations(CENTROIDS, weighted=True)
+    for whole in (ClusterSummary.empty(3, 2), counted, counted.summary):
+        assert (whole.rows.dtype, whole.distance_counts.dtype) == (np.int64, np.int64)
+    assert (weighted.rows.dtype, weighted.distance_counts.dtype) == (np.float64, np.float64)
+    far = np.array([[1 / 3]])
+    assert no_deviations(far).centroids == np.float32(1 / 3)  # rows are float32, too
 
 
 WIDEST = 1 / 64  # a bin's upper end lies at most 1.6 % above its lower end
@@ -256,6 +266,13 @@ def test_add_distances_counts_every_row_in_its_cluster():
     assert not before.any()
 
 
+def test_add_distances_adds_up_weights():
+    nothing = np.zeros((2, N_DISTANCE_BINS))
+    ids, weights = np.array([0, 1, 1], dtype=np.int32), np.array([0.5, 2.0, 0.25])
+    counts = add_distances(nothing, ids, np.ones(3, dtype=np.float32), weights)
+    assert counts.max(axis=1).tolist() == counts.sum(axis=1).tolist() == [0.5, 2.25]
+
+
 def test_add_distances_of_no_rows_is_zero():
     nothing = np.zeros((2, N_DISTANCE_BINS), dtype=np.int64)
     assert add_distances(nothing, np.array([], dtype=np.int32), np.array([], dtype=np.float32), None).sum() == 0
@@ -280,3 +297,14 @@ def test_sample_positions_represent_every_part_of_the_rows():
     counts = np.histogram(sample_positions(1_000_000, 10_000, seed=1), bins=10, range=(0, 1_000_000))[0]
     assert (np.abs(counts - 1000) < 5 * np.sqrt(1000)).all()
     assert not np.array_equal(sample_positions(1000, 10, seed=1), sample_positions(1000, 10, seed=2))
+
+
+@given(st.integers(0, 500), st.integers(1, 60))
+def test_thin_positions_are_as_many_evenly_spread_rows_as_fit(n_rows, at_most):
+    found = thin_positions(n_rows, at_most)
+    assert len(found) <= at_most
+    assert found.tolist()[:1] == [0][:n_rows]
+    step = int(found[1]) if len(found) > 1 else n_rows
+    assert found.tolist() == list(range(0, n_rows, step or 1))
+    assert n_rows <= at_most * step
+    assert step <= 1 or n_rows > at_most * (step - 1)  # with a shorter step they would be too many

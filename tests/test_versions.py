@@ -1,8 +1,8 @@
-import json
 import shutil
 from pathlib import Path
 
 import pytest
+from builders import strict
 
 from kmstream.errors import ConfigError, ModelNotFoundError
 from kmstream.names import rename_segment
@@ -17,16 +17,6 @@ from kmstream.versions import (
     promote,
     rollback,
 )
-
-
-@pytest.fixture
-def config_here(published, config_in):
-    return config_in(published)
-
-
-@pytest.fixture
-def store(published):
-    return Store(published / "out")
 
 
 @pytest.fixture(scope="session")
@@ -44,10 +34,6 @@ def _two_versions_once(tmp_path_factory, _published_once, config_in, blobs, file
 def two(_two_versions_once, tmp_path, config_in):
     shutil.copytree(_two_versions_once, tmp_path, dirs_exist_ok=True)
     return config_in(tmp_path, model={"n_clusters": 4})
-
-
-def strict(content):
-    return json.loads(json.dumps(content, allow_nan=False))
 
 
 def test_list_versions_tells_which_one_is_current(two):

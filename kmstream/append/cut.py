@@ -4,24 +4,26 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from kmstream.append import thrift
-from kmstream.append.encode import COLUMN_INDEX, COMPRESSED_BYTES, OFFSET_INDEX, PAGE_OFFSETS, UNCOMPRESSED_BYTES
-from kmstream.append.footer import (
+from kmstream.append.fields import (
+    COLUMN_INDEX,
     COLUMN_ORDERS,
     COLUMNS,
-    MAGIC,
+    COMPRESSED_BYTES,
     META_DATA,
     NUM_CHILDREN,
+    OFFSET_INDEX,
+    PAGE_OFFSETS,
     ROW_GROUPS,
     SCHEMA,
     TOTAL_BYTE_SIZE,
     TOTAL_COMPRESSED_SIZE,
-    Footer,
+    UNCOMPRESSED_BYTES,
     open_structs,
     read_field,
     read_int,
-    subtree_end,
+    replace_structs,
 )
-from kmstream.append.merge import replace_list
+from kmstream.append.footer import MAGIC, Footer, subtree_end
 from kmstream.append.thrift import I32, I64, LIST, Struct
 
 
@@ -51,33 +53,38 @@ def cut_columns(footer: Footer, names: Sequence[str]) -> Footer | str:
     """
     if why := footer.why_not_appendable(()):
         return why
-    if footer.names[-len(names) :] != list(names):
+    n_kept = len(footer.names) - len(names)
+    if footer.names[n_kept:] != list(names):
         return f"its last columns are {footer.names[-len(names) :]}; expected {list(names)}"
-    end = 1
-    for _ in footer.names[: -len(names)]:
-        end = subtree_end(footer.elements, end)
-    if len(footer.elements) - end != len(names):
+    elements = _keep_elements(footer, n_kept)
+    if len(footer.elements) - len(elements) != len(names):
         return "one of its last columns is nested"
-    groups, places = [], []
+    groups, start = [], footer.start
+    places: list[tuple[int, int]] = []
     for group in footer.row_groups:
         columns = read_field(group, COLUMNS)
         kept, cut = thrift.split_list(columns, thrift.count_list(columns) - len(names))
         chunks = [thrift.read_struct(chunk, depth=2)[0] for chunk in cut]
         groups.append(_shrink_row_group(group, kept, chunks))
         places += [place for chunk in chunks for place in _find_places(chunk)]
-    start = footer.start
     for offset, size in sorted(places, reverse=True):
         if offset + size != start or offset < len(MAGIC):
             return f"bytes of other columns, or of none, lie behind {names[0]}"
         start = offset
-    root = footer.elements[0]
-    children = thrift.encode_int(read_int(root, NUM_CHILDREN) - len(names))
-    root = thrift.replace_field(root, NUM_CHILDREN, I32, children)
-    fields = replace_list(footer.fields, SCHEMA, [root, *footer.elements[1:end]])
-    fields = replace_list(fields, ROW_GROUPS, groups)
+    fields = replace_structs(footer.fields, SCHEMA, elements)
+    fields = replace_structs(fields, ROW_GROUPS, groups)
     if footer.has_column_orders:
-        fields = replace_list(fields, COLUMN_ORDERS, list(open_structs(fields, COLUMN_ORDERS))[: -len(names)])
+        fields = replace_structs(fields, COLUMN_ORDERS, list(open_structs(fields, COLUMN_ORDERS))[: -len(names)])
     return replace(footer, start=start, fields=fields)
+
+
+def _keep_elements(footer: Footer, n_kept: int) -> list[Struct]:
+    """Give the schema of the first columns: a root with so many children, and all below it."""
+    end = 1
+    for _ in range(n_kept):
+        end = subtree_end(footer.elements, end)
+    root = thrift.replace_field(footer.elements[0], NUM_CHILDREN, I32, thrift.encode_int(n_kept))
+    return [root, *footer.elements[1:end]]
 
 
 def _shrink_row_group(group: Struct, kept: bytes, chunks: Sequence[Struct]) -> Struct:

@@ -8,30 +8,29 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kmstream.append import thrift
-from kmstream.append.footer import (
+from kmstream.append.fields import (
+    COLUMN_INDEX,
     COLUMN_ORDERS,
     COLUMNS,
-    MAGIC,
+    COMPRESSED_BYTES,
     META_DATA,
+    OFFSET_INDEX,
+    ORDERED_STATISTICS,
+    PAGE_LOCATIONS,
+    PAGE_OFFSET,
+    PAGE_OFFSETS,
     ROW_GROUPS,
     SCHEMA,
-    TRAILER_BYTES,
+    STATISTICS,
+    UNCOMPRESSED_BYTES,
     open_structs,
     read_field,
     read_int,
+    replace_structs,
 )
+from kmstream.append.footer import MAGIC, TRAILER_BYTES
 from kmstream.append.merge import NewColumns
-from kmstream.append.thrift import I64, LIST, STRUCT, List, Struct
-
-# ColumnMetaData
-UNCOMPRESSED_BYTES, COMPRESSED_BYTES, STATISTICS = 6, 7, 12
-PAGE_OFFSETS = (9, 10, 11)  # of the first data, index and dictionary page
-# Statistics: bounds in an order that only column_orders defines; the older max and min are there too where it is plain
-ORDERED_STATISTICS = {5, 6, 7, 8}
-# ColumnChunk: offset and length in bytes of its offset index and of its column index
-OFFSET_INDEX, COLUMN_INDEX = (4, 5), (6, 7)
-# OffsetIndex; PageLocation
-PAGE_LOCATIONS, PAGE_OFFSET = 1, 1
+from kmstream.append.thrift import I64, STRUCT, Struct
 
 CHUNK_DEPTH = 6  # opens FileMetaData, row_groups, RowGroup, columns, ColumnChunk, meta_data
 WRITE_BATCH_ROWS = 16384  # pyarrow's default of 1,024 takes a tenth more time
@@ -39,11 +38,10 @@ WRITE_BATCH_ROWS = 16384  # pyarrow's default of 1,024 takes a tenth more time
 
 @dataclass(frozen=True)
 class EncodedGroup:
-    """The new columns of one row group, encoded; pickles, and can be put at any place of any file.
+    """The new columns of one row group, encoded; they can be put at any place of any file.
 
     Attributes
     ----------
-    rows : int
     pages : pyarrow.Buffer
         The pages of all its column chunks, one after the other.
     chunks : tuple of Struct
@@ -56,7 +54,6 @@ class EncodedGroup:
         Size of all pages before and after compression, with their headers.
     """
 
-    rows: int
     pages: pa.Buffer
     chunks: tuple[Struct, ...]
     column_indexes: tuple[bytes, ...]
@@ -80,29 +77,27 @@ class EncodedGroup:
         return moved
 
 
-def encode_row_group(table: pa.Table, *, compression: str = "NONE", page_index: bool = False) -> EncodedGroup:
+def encode_row_group(table: pa.Table, *, page_index: bool = False) -> EncodedGroup:
     """Encode the new columns of one row group.
 
-    Floating point numbers are written plain, all else with a dictionary: 24 segments are 5 bits a row.
+    Floating point numbers are written plain, all else with a dictionary: 24 segments are 5 bits a row. There is no
+    codec: distances and 5-bit numbers hardly get smaller by any.
 
     Parameters
     ----------
     table : pyarrow.Table
         All rows of the row group. The memory needed besides is what pyarrow holds while it writes them: the encoded
         columns, at most as large as the table.
-    compression : str
-        Codec, as pyarrow names it. Distances and 5-bit numbers hardly get smaller by any.
     page_index : bool
         Whether to add a page index: where the other columns have one, some readers use it only if all do.
     """
-    raw = _write_parquet(table, compression, page_index=page_index)
+    raw = _write_parquet(table, page_index=page_index)
     (group,) = open_structs(_read_own_footer(raw, CHUNK_DEPTH), ROW_GROUPS)
     chunks = [dict(chunk) for chunk in open_structs(group, COLUMNS)]
     sizes = [read_int(_open_meta_data(chunk), COMPRESSED_BYTES) for chunk in chunks]
     column_indexes = tuple(_take_index(raw, chunk, COLUMN_INDEX) for chunk in chunks)
     offset_indexes = tuple(_take_index(raw, chunk, OFFSET_INDEX) for chunk in chunks)
     return EncodedGroup(
-        table.num_rows,
         raw.slice(len(MAGIC), sum(sizes)),
         tuple(chunks),
         column_indexes,
@@ -115,7 +110,7 @@ def encode_row_group(table: pa.Table, *, compression: str = "NONE", page_index: 
 @lru_cache(maxsize=16)
 def describe_columns(schema: pa.Schema) -> NewColumns:
     """Give the Parquet schema of new columns, as pyarrow writes it."""
-    fields = _read_own_footer(_write_parquet(schema.empty_table(), "NONE", page_index=False), 3)
+    fields = _read_own_footer(_write_parquet(schema.empty_table(), page_index=False), 3)
     _, *elements = open_structs(fields, SCHEMA)
     return NewColumns(tuple(schema), tuple(elements), tuple(open_structs(fields, COLUMN_ORDERS)))
 
@@ -142,7 +137,7 @@ def _shift_offset_index(index: bytes, by: int) -> bytes:
         page | {PAGE_OFFSET: (I64, thrift.encode_int(read_int(page, PAGE_OFFSET) + by))}
         for page in open_structs(fields, PAGE_LOCATIONS)
     ]
-    return thrift.write_struct(fields | {PAGE_LOCATIONS: (LIST, List(STRUCT, list(pages)))})
+    return thrift.write_struct(replace_structs(fields, PAGE_LOCATIONS, pages))
 
 
 def _open_meta_data(chunk: Struct) -> Struct:
@@ -151,14 +146,14 @@ def _open_meta_data(chunk: Struct) -> Struct:
     return meta_data
 
 
-def _write_parquet(table: pa.Table, compression: str, *, page_index: bool) -> pa.Buffer:
+def _write_parquet(table: pa.Table, *, page_index: bool) -> pa.Buffer:
     """Write a table to memory as a Parquet file of one row group."""
     sink = pa.BufferOutputStream()
     with pq.ParquetWriter(
         sink,
         table.schema,
         use_dictionary=[field.name for field in table.schema if not pa.types.is_floating(field.type)],
-        compression=compression,
+        compression="NONE",
         write_page_index=page_index,
         write_batch_size=WRITE_BATCH_ROWS,
         store_schema=False,

@@ -1,10 +1,7 @@
-"""A Parquet footer that can be extended: what is not understood is carried over as it was written.
-
-Numbers of fields are those of parquet-format's ``parquet.thrift``; only the few that are touched have names here.
-"""
+"""A Parquet footer that can be extended: what is not understood is carried over as it was written."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -12,8 +9,28 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from kmstream.append import thrift
+from kmstream.append.fields import (
+    COLUMN_ORDERS,
+    COLUMNS,
+    ENCRYPTION,
+    FILE_PATH,
+    KEY,
+    KEY_VALUES,
+    NAME,
+    NUM_CHILDREN,
+    NUM_ROWS,
+    OFFSET_INDEX,
+    ROW_GROUPS,
+    SCHEMA,
+    VALUE,
+    VERSION,
+    get_field,
+    open_structs,
+    read_field,
+    read_int,
+)
 from kmstream.append.schemas import ARROW_SCHEMA, read_arrow_schema
-from kmstream.append.thrift import BINARY, LIST, STRUCT, List, Struct, Value
+from kmstream.append.thrift import BINARY, Struct
 from kmstream.errors import CorruptFileError
 from kmstream.storage import Place, explain_storage_errors, is_local
 
@@ -25,17 +42,7 @@ TRAILER_BYTES = 8  # the footer's length and the magic number
 GUESSED_FOOTER_BYTES = 16384  # read with the trailer, so that most footers come with one read
 KNOWN_VERSIONS = {1, 2}  # mean the same; others are reserved
 
-# FileMetaData
-VERSION, SCHEMA, ROW_GROUPS, KEY_VALUES, COLUMN_ORDERS, ENCRYPTION = 1, 2, 4, 5, 7, 8
-# SchemaElement
-NAME, NUM_CHILDREN = 4, 5
-# RowGroup
-COLUMNS, TOTAL_BYTE_SIZE, NUM_ROWS, TOTAL_COMPRESSED_SIZE = 1, 2, 3, 6
-# ColumnChunk
-FILE_PATH, CHUNK_FILE_OFFSET, META_DATA, OFFSET_INDEX_OFFSET = 1, 2, 3, 4
-EMPTY = (BINARY, b"\0")
-# KeyValue
-KEY, VALUE = 1, 2
+ABSENT = (BINARY, b"\0")  # an empty string
 
 
 @dataclass(frozen=True)
@@ -102,7 +109,7 @@ class Footer:
     @property
     def has_page_index(self) -> bool:
         """Whether the first column chunk has an offset index."""
-        return OFFSET_INDEX_OFFSET in self._first_chunk()
+        return OFFSET_INDEX[0] in self._first_chunk()
 
     def why_not_appendable(self, names: Sequence[str]) -> str | None:
         """Say why columns of these names can't be appended; None if they can.
@@ -122,7 +129,7 @@ class Footer:
             return "it has no columns"
         if self.trailing:
             return f"its footer goes on for {self.trailing} bytes after its end"
-        if self._first_chunk().get(FILE_PATH, EMPTY) != EMPTY:
+        if self._first_chunk().get(FILE_PATH, ABSENT) != ABSENT:
             return "its columns lie in other files"
         try:
             if ARROW_SCHEMA in self.key_values:
@@ -214,15 +221,6 @@ def sign(file: int) -> tuple[int, int, int, int]:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def open_structs(struct: Struct, number: int) -> Iterator[Struct]:
-    """Give each struct of a list that has been opened, or the one struct; none if the field is absent."""
-    _, value = struct.get(number, (LIST, List(STRUCT, [])))
-    for item in value.items if isinstance(value, List) else [value]:
-        if not isinstance(item, dict):
-            raise CorruptFileError(f"field {number} is no list of structs")
-        yield item
-
-
 def subtree_end(elements: list[Struct], at: int) -> int:
     """Give the position after an element and all below it."""
     open_children = 1
@@ -232,25 +230,3 @@ def subtree_end(elements: list[Struct], at: int) -> int:
         open_children += read_int(elements[at], NUM_CHILDREN, 0) - 1
         at += 1
     return at
-
-
-def read_int(struct: Struct, number: int, default: int | None = None) -> int:
-    """Read an integer field of a struct."""
-    if number not in struct and default is not None:
-        return default
-    return thrift.decode_int(get_field(struct, number))
-
-
-def read_field(struct: Struct, number: int) -> bytes:
-    """Give a field of a struct that has not been opened."""
-    value = get_field(struct, number)
-    if not isinstance(value, bytes):
-        raise CorruptFileError(f"field {number} is a list; expected a value")
-    return value
-
-
-def get_field(struct: Struct, number: int) -> Value:
-    """Give the value of a field that must be there."""
-    if number not in struct:
-        raise CorruptFileError(f"field {number} is missing")
-    return struct[number][1]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from kmstream.append import thrift
-from kmstream.append.footer import (
+from kmstream.append.fields import (
     COLUMN_ORDERS,
     COLUMNS,
     KEY,
@@ -17,14 +17,15 @@ from kmstream.append.footer import (
     TOTAL_BYTE_SIZE,
     TOTAL_COMPRESSED_SIZE,
     VALUE,
-    Footer,
     get_field,
     open_structs,
     read_field,
     read_int,
+    replace_structs,
 )
+from kmstream.append.footer import Footer
 from kmstream.append.schemas import extend_schemas
-from kmstream.append.thrift import BINARY, I32, I64, LIST, STRUCT, List, Struct
+from kmstream.append.thrift import BINARY, I32, I64, LIST, Struct
 
 
 @dataclass(frozen=True)
@@ -81,11 +82,11 @@ def extend_footer(
     root = thrift.replace_field(root, NUM_CHILDREN, I32, thrift.encode_int(children))
     row_groups = [_extend_row_group(*pair) for pair in zip(footer.row_groups, groups, strict=True)]
     fields = footer.fields
-    fields = replace_list(fields, SCHEMA, [root, *footer.elements[1:], *columns.elements])
-    fields = replace_list(fields, ROW_GROUPS, row_groups)
-    fields = replace_list(fields, KEY_VALUES, _extend_key_values(footer, columns, metadata))
-    if COLUMN_ORDERS in fields:
-        fields = replace_list(fields, COLUMN_ORDERS, [*open_structs(fields, COLUMN_ORDERS), *columns.orders])
+    fields = replace_structs(fields, SCHEMA, [root, *footer.elements[1:], *columns.elements])
+    fields = replace_structs(fields, ROW_GROUPS, row_groups)
+    fields = replace_structs(fields, KEY_VALUES, _extend_key_values(footer, columns, metadata))
+    if footer.has_column_orders:
+        fields = replace_structs(fields, COLUMN_ORDERS, [*open_structs(fields, COLUMN_ORDERS), *columns.orders])
     return thrift.write_struct(fields)
 
 
@@ -108,8 +109,3 @@ def _extend_key_values(footer: Footer, columns: NewColumns, metadata: Mapping[st
         for key, value in added.items()
     ]
     return kept + new
-
-
-def replace_list(fields: Struct, number: int, structs: Sequence[Struct]) -> Struct:
-    """Give a struct with another list of structs in one of its fields."""
-    return thrift.replace_field(fields, number, LIST, List(STRUCT, list(structs)))

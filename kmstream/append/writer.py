@@ -9,13 +9,8 @@ import pyarrow as pa
 
 from kmstream.append import thrift
 from kmstream.append.copying import copy_bytes, start_flushing, write_bytes
-from kmstream.append.encode import (
-    COLUMN_INDEX,
-    OFFSET_INDEX,
-    EncodedGroup,
-    describe_columns,
-    encode_row_group,
-)
+from kmstream.append.encode import EncodedGroup, describe_columns, encode_row_group
+from kmstream.append.fields import COLUMN_INDEX, OFFSET_INDEX
 from kmstream.append.footer import MAGIC, Footer, sign
 from kmstream.append.merge import NewChunks, extend_footer
 from kmstream.append.thrift import I32, I64, Struct
@@ -27,8 +22,8 @@ MAX_FOOTER_BYTES = 2**31 - 1  # readers take the length for a signed number
 class ColumnAppender:
     """Takes the new columns of a file, in order of its rows; make one with `append_columns`."""
 
-    def __init__(self, footer: Footer, output: int, schema: pa.Schema, compression: str) -> None:
-        self._footer, self._output, self._schema, self._compression = footer, output, schema, compression
+    def __init__(self, footer: Footer, output: int, schema: pa.Schema) -> None:
+        self._footer, self._output, self._schema = footer, output, schema
         self._position = footer.start
         self._groups: list[EncodedGroup] = []
         self._waiting = [schema.empty_table()]
@@ -58,23 +53,6 @@ class ColumnAppender:
         if self._waiting_rows and len(self._groups) == len(self._footer.rows):
             raise ValueError(f"{self._waiting_rows} rows more than the {sum(self._footer.rows)} of {self._footer.path}")
 
-    def add(self, group: EncodedGroup) -> None:
-        """Append the next row group, which `encode_row_group` has made of the same columns.
-
-        Raises
-        ------
-        ValueError
-            If the file has no such row group, or one with another number of rows.
-        OSError
-        """
-        number = len(self._groups)
-        if self._footer.rows[number : number + 1] != [group.rows]:
-            expected = self._footer.rows[number] if number < len(self._footer.rows) else "no such row group"
-            raise ValueError(f"{group.rows} rows for row group {number} of {self._footer.path}; expected {expected}")
-        write_bytes(self._output, group.pages)
-        self._groups.append(group.shift(self._position - len(MAGIC), ordered=self._footer.has_column_orders))
-        self._position += group.pages.size
-
     def finish(self, metadata: Mapping[str, str]) -> None:
         """Write page indexes and footer, which completes the file.
 
@@ -86,7 +64,7 @@ class ColumnAppender:
         """
         self._encode_complete()
         if len(self._groups) < len(self._footer.rows):
-            done = sum(group.rows for group in self._groups) + self._waiting_rows
+            done = sum(self._footer.rows[: len(self._groups)]) + self._waiting_rows
             raise ValueError(f"{done} rows for {self._footer.path}; expected {sum(self._footer.rows)}")
         chunks = self._write_page_indexes()
         groups = [
@@ -99,16 +77,15 @@ class ColumnAppender:
         write_bytes(self._output, raw + len(raw).to_bytes(4, "little") + MAGIC)
 
     def _encode_complete(self) -> None:
+        """Encode and write each row group whose rows are all there."""
         rows = self._footer.rows
-        while len(self._groups) < len(rows) and self._waiting_rows >= rows[len(self._groups)]:
-            size = rows[len(self._groups)]
+        while len(self._groups) < len(rows) and self._waiting_rows >= (size := rows[len(self._groups)]):
             waiting = pa.concat_tables(self._waiting)
             self._waiting, self._waiting_rows = [waiting.slice(size)], self._waiting_rows - size
-            self.add(
-                encode_row_group(
-                    waiting.slice(0, size), compression=self._compression, page_index=self._footer.has_page_index
-                )
-            )
+            group = encode_row_group(waiting.slice(0, size), page_index=self._footer.has_page_index)
+            write_bytes(self._output, group.pages)
+            self._groups.append(group.shift(self._position - len(MAGIC), ordered=self._footer.has_column_orders))
+            self._position += group.pages.size
 
     def _write_page_indexes(self) -> list[list[Struct]]:
         """Write the page indexes of the new columns, and give their ColumnChunks with the places of these."""
@@ -126,7 +103,7 @@ class ColumnAppender:
 
 @contextmanager
 def append_columns(
-    footer: Footer, target: Path, schema: pa.Schema, metadata: Mapping[str, str], *, compression: str = "NONE"
+    footer: Footer, target: Path, schema: pa.Schema, metadata: Mapping[str, str]
 ) -> Iterator[ColumnAppender]:
     """Make a copy of a Parquet file with further columns; it is complete when the block ends without an error.
 
@@ -143,8 +120,6 @@ def append_columns(
         The new columns.
     metadata : mapping of str to str
         Added to the key-value metadata.
-    compression : str
-        Codec of the new columns, as pyarrow names it.
 
     Raises
     ------
@@ -155,33 +130,17 @@ def append_columns(
     OSError
         If the target can't be written.
     """
-    try:
-        source = os.open(Path(str(footer.path)), os.O_RDONLY)
-    except OSError as cause:
-        raise CorruptFileError(f"{footer.path} can't be opened: {os.strerror(cause.errno or 0)}") from cause
-    try:
-        _check_unchanged(footer, source)
-        output = os.open(target, os.O_WRONLY | os.O_CREAT, 0o666)
-        try:
-            if os.path.sameopenfile(source, output):
-                raise ValueError(f"{target} is the file that is read: its columns can't be appended in place")
-            if os.fstat(output).st_size:  # ext4 takes 2 ms for it, because such a file is mostly replaced in a hurry
-                os.truncate(output, 0)
-            copy_bytes(source, output, footer.start)
-            start_flushing(output)
-            appender = ColumnAppender(footer, output, schema, compression)
-            yield appender
-            appender.finish(metadata)
-        finally:
-            os.close(output)
-        _check_unchanged(footer, source)
-    finally:
-        os.close(source)
+    with _open_source(footer) as source, _open_target(target, source) as output:
+        copy_bytes(source, output, footer.start)
+        start_flushing(output)
+        appender = ColumnAppender(footer, output, schema)
+        yield appender
+        appender.finish(metadata)
 
 
 @contextmanager
 def write_tail(
-    footer: Footer, target: Path, schema: pa.Schema, metadata: Mapping[str, str], *, compression: str = "NONE"
+    footer: Footer, target: Path, schema: pa.Schema, metadata: Mapping[str, str]
 ) -> Iterator[ColumnAppender]:
     """Make what comes after the first `footer.start` bytes of such a copy; it is complete when the block ends.
 
@@ -189,15 +148,44 @@ def write_tail(
 
     Parameters
     ----------
-    footer, schema, metadata, compression
+    footer, schema, metadata
         Those of `append_columns`.
     target : pathlib.Path
         Is created, or replaced.
     """
     with target.open("wb", buffering=0) as output:
-        appender = ColumnAppender(footer, output.fileno(), schema, compression)
+        appender = ColumnAppender(footer, output.fileno(), schema)
         yield appender
         appender.finish(metadata)
+
+
+@contextmanager
+def _open_source(footer: Footer) -> Iterator[int]:
+    """Open the file that a footer was read from, and see before and after that it is still the same."""
+    try:
+        source = os.open(Path(str(footer.path)), os.O_RDONLY)
+    except OSError as cause:
+        raise CorruptFileError(f"{footer.path} can't be opened: {os.strerror(cause.errno or 0)}") from cause
+    try:
+        _check_unchanged(footer, source)
+        yield source
+        _check_unchanged(footer, source)
+    finally:
+        os.close(source)
+
+
+@contextmanager
+def _open_target(target: Path, source: int) -> Iterator[int]:
+    """Open an empty file to write, which is not the one that is read."""
+    output = os.open(target, os.O_WRONLY | os.O_CREAT, 0o666)
+    try:
+        if os.path.sameopenfile(source, output):
+            raise ValueError(f"{target} is the file that is read: its columns can't be appended in place")
+        if os.fstat(output).st_size:  # ext4 takes 2 ms for it, because such a file is mostly replaced in a hurry
+            os.truncate(output, 0)
+        yield output
+    finally:
+        os.close(output)
 
 
 def _check_unchanged(footer: Footer, source: int) -> None:

@@ -1,24 +1,12 @@
-"""How many segments? What `choose_k` is made of.
+"""How many segments? Each k fitted to the row sample, measured, and compared.
 
 Nothing here reads the whole dataset: the sample is in memory, and true classes are read at sampled rows only.
 
-Read in this order: `fits` (each k fitted to the sample and measured), `truth` (true classes of sampled rows), `advice`
-(which k that speaks for).
+Read in this order: `compare` (which k are tried, and what comes of it), `fits` (each of them fitted and measured),
+`advice` (which one that speaks for), `classes` (the true classes of sampled rows).
 """
 
-from kmstream.choose.advice import Advice, find_elbow, recommend
-from kmstream.choose.fits import DEFAULT_KS, Truth, assess, check_ks, leave_out, make_matrix
-from kmstream.choose.truth import read_truth
+from kmstream.choose.classes import read_classes
+from kmstream.choose.compare import DEFAULT_KS, Choice, check_ks, compare_ks
 
-__all__ = [
-    "DEFAULT_KS",
-    "Advice",
-    "Truth",
-    "assess",
-    "check_ks",
-    "find_elbow",
-    "leave_out",
-    "make_matrix",
-    "read_truth",
-    "recommend",
-]
+__all__ = ["DEFAULT_KS", "Choice", "check_ks", "compare_ks", "read_classes"]

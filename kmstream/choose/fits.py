@@ -1,4 +1,4 @@
-"""Each k fitted to the row sample, and what it is worth."""
+"""Each k fitted to the row sample and measured."""
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -9,19 +9,16 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from kmstream.choose.advice import name_all
+from kmstream.choose.classes import ClassifiedRows
 from kmstream.clustering import IntArray, Matrix, find_nearest
 from kmstream.config import ModelConfig
 from kmstream.engine import HasRows, map_on_threads
-from kmstream.errors import ConfigError, TooFewRowsError
-from kmstream.features import Scaling, clip, encode
+from kmstream.errors import TooFewRowsError
 from kmstream.quality import adjusted_rand_index, index_rows, normalized_mutual_information, sample_silhouettes
 from kmstream.results import Candidate
 from kmstream.run import Run
-from kmstream.scan import Scan
 from kmstream.search import search_centroids
 
-DEFAULT_KS = range(2, 13)
 SILHOUETTE_ROWS = 5000  # per k
 STABILITY_ROWS = 10_000  # of a repeat, both halves: with many more rows even a wrong k is found again
 STABILITY_REPEATS = 5
@@ -31,95 +28,26 @@ Item = TypeVar("Item", bound=HasRows)
 Result = TypeVar("Result")
 
 
-@dataclass(frozen=True)
-class Truth:
-    """Rows whose true class is known.
-
-    Attributes
-    ----------
-    X : ndarray of shape (n_rows, n_features)
-    classes : ndarray of shape (n_rows,)
-        In 0 .. number of classes - 1.
-    """
-
-    X: Matrix
-    classes: IntArray
-
-
-def check_ks(ks: Sequence[int]) -> list[int]:
-    """Sort the numbers of segments to try, each once.
-
-    Raises
-    ------
-    ConfigError
-        If there is none, or one below 2: a single segment has no silhouette to compare.
-    """
-    found = sorted(set(ks))
-    if not found or found[0] < 2:
-        error = ConfigError(f"k is {found[0]}; expected at least 2" if found else "no k to try; expected at least one")
-        error.add_note("Give a range or a list, like --k 2:12 or --k 3,5,8.")
-        raise error
-    return found
-
-
-def make_matrix(run: Run, scan: Scan, scaling: Scaling) -> Matrix:
-    """Give the sample in scaled units, as a fit sees it; rows that count for more are there more often.
-
-    Returns
-    -------
-    ndarray of shape (n_sample, n_features)
-    """
-    features = run.config.features
-    X = clip(encode(scan.sample, features, scaling).rows, features).X
-    total, n_rows = np.cumsum(scan.weights), len(X)
-    if run.weighting is None or not total[-1]:
-        return X
-    chosen: IntArray = np.searchsorted(total, (np.arange(n_rows) + 0.5) * total[-1] / n_rows)
-    return X[chosen]
-
-
-def leave_out(ks: Sequence[int], X: Matrix) -> tuple[list[int], str]:
-    """Leave out what the sample has too few distinct rows for.
-
-    Returns
-    -------
-    ks : list of int
-    note : str
-        What was left out; empty if nothing.
-
-    Raises
-    ------
-    TooFewRowsError
-        If nothing is left.
-    """
-    distinct = len(np.unique(X + 0.0, axis=0))
-    kept = [k for k in ks if k <= distinct]
-    what = f"{distinct} distinct rows among {len(X):,} sampled"
-    if not kept:
-        error = TooFewRowsError(f"only {what}; expected at least k={ks[0]}")
-        error.add_note("Try a smaller --k, or give it more rows or features.")
-        raise error
-    gone = [str(k) for k in ks if k > distinct]
-    return kept, f"k={name_all(gone)} left out: {what}" if gone else ""
-
-
-def assess(run: Run, X: Matrix, ks: Sequence[int], truth: Truth | None) -> list[Candidate]:
+def measure_ks(run: Run, X: Matrix, ks: Sequence[int], classified: ClassifiedRows | None) -> list[Candidate]:
     """Fit each k to the sample and measure it.
 
     Parameters
     ----------
-    X : ndarray of shape (n_sample, n_features)
-        Scaled units.
+    run : Run
+        For its configuration and its progress; its dataset is not read.
+    X : ndarray of shape (n_sample_rows, n_features)
+        The sample in scaled units.
     ks : sequence of int
-        At least two, at most the number of distinct rows.
-    truth : Truth, optional
+        Each at least 2, at most the number of distinct rows.
+    classified : ClassifiedRows or None
+        Rows whose true classes each fit is compared with.
 
     References
     ----------
     U. von Luxburg (2010), Clustering stability: an overview, Found. Trends Mach. Learn. 2, 235-274.
     """
     model, drawn = run.config.model, min(len(X), STABILITY_ROWS)
-    fits = _each(run, "fit each k", partial(_fit, model, X, truth), [_Task(k, 0, len(X)) for k in ks])
+    fits = _each(run, "fit each k", partial(_fit, model, X, classified), [_Task(k, 0, len(X)) for k in ks])
     tasks = [_Task(k, repeat, drawn) for k in ks for repeat in range(STABILITY_REPEATS)]
     agreed = np.array(_each(run, "fit halves", partial(_compare_halves, model, X), tasks)).reshape(len(ks), -1)
     return [
@@ -130,6 +58,8 @@ def assess(run: Run, X: Matrix, ks: Sequence[int], truth: Truth | None) -> list[
 
 @dataclass(frozen=True)
 class _Task:
+    """A fit to be made, or two to halves: of so many rows, which for a repeat are drawn anew."""
+
     k: int
     repeat: int
     rows: int
@@ -147,7 +77,7 @@ def _each(run: Run, stage: str, function: Callable[[Item], Result], tasks: Seque
     return results
 
 
-def _fit(model: ModelConfig, X: Matrix, truth: Truth | None, task: _Task) -> Candidate:
+def _fit(model: ModelConfig, X: Matrix, classified: ClassifiedRows | None, task: _Task) -> Candidate:
     k = task.k
     fit = search_centroids(X, k, n_init=model.n_init, seed=model.random_state)
     ids = find_nearest(X, fit.centroids).cluster_ids
@@ -157,9 +87,9 @@ def _fit(model: ModelConfig, X: Matrix, truth: Truth | None, task: _Task) -> Can
     found = Candidate(
         k, fit.inertia / len(X), silhouette, davies_bouldin, calinski_harabasz, None, smallest_share=float(smallest)
     )
-    if truth is None:
+    if classified is None:
         return found
-    table = _count_pairs(truth.classes, find_nearest(truth.X, fit.centroids).cluster_ids)
+    table = _count_pairs(classified.classes, find_nearest(classified.X, fit.centroids).cluster_ids)
     return replace(found, ari=adjusted_rand_index(table), nmi=normalized_mutual_information(table))
 
 

@@ -2,10 +2,10 @@
 
 Importing it is light, so that `kmstream --help` answers at once: a command imports what it needs when it runs.
 
-Read in this order: this file (the verbs), `choose` (the number of segments), `models` (versions and names), `profile`
-(what separates the segments), `options` (what all commands share: the global options, failures and their exit codes),
-`show_runs`, `show_choice`, `show_models` and `show_profile` (what people see, made of `tables`), `progress` (bars on a
-terminal). `history` is about all runs: their drift over time.
+Read in this order: this file (the verbs), `choose` (the number of segments), `models` (versions), `labels` (names),
+`profile` (what separates the segments), `history` (the drift of all runs), `options` (what all commands share: the
+global options, the answer) with `failures` (exit codes), `show_runs`, `show_choice`, `show_models`, `show_labels` and
+`show_profile` (what people see, made of `tables`), `progress` (bars on a terminal).
 """
 
 import tempfile
@@ -18,16 +18,18 @@ import typer
 
 from kmstream import __version__
 from kmstream.cli.choose import choose_k
+from kmstream.cli.failures import tell_what_was_published
 from kmstream.cli.history import drift_app, ui
-from kmstream.cli.models import labels_app, models_app
+from kmstream.cli.labels import labels_app
+from kmstream.cli.models import models_app
 from kmstream.cli.options import (
     DEFAULT_CONFIG,
     Only,
     Options,
+    Truth,
     prepare_process,
     stdout_to_stderr,
     takes_options,
-    tell_what_was_published,
 )
 from kmstream.cli.profile import profile
 from kmstream.cli.retrain import retrain
@@ -37,7 +39,8 @@ DRIFTED = 5  # exit code of a run that came to its end
 
 app = typer.Typer(
     name="kmstream",
-    help="Keep a K-means segmentation of a Parquet dataset alive: refit, score, names that stay, drift.",
+    help="Keep a K-means segmentation of a Parquet dataset alive: refit, score, names that stay, drift.\n\n"
+    "Begin with `kmstream init FOLDER`, the folder of your Parquet files, or look at `kmstream demo`.",
     epilog="Exit codes: 0 done, 1 unexpected, 2 usage or config, 3 data, 4 held by the gate, "
     "5 drift at or above --fail-on, 6 another run holds the lock, 130 interrupted.",
     no_args_is_help=True,
@@ -92,7 +95,7 @@ def begin(
     options: Options,
     *,
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version of kmstream.")
     ] = False,
 ) -> None:
     """Take the options that stand before the command."""
@@ -111,7 +114,8 @@ def init_config(
 ) -> None:
     """Write a commented configuration for DATASET.
 
-    It looks at footers and a few rows, chooses numeric features, and says in comments what it left out and why.
+    It looks at the files' footers and a few rows, chooses numeric features, and says in comments what it left out and
+    why.
     """
     from kmstream.init_config import write_config
 
@@ -127,7 +131,7 @@ def init_config(
 @app.command()
 @takes_options
 def plan(options: Options, *, only: Only = None) -> None:
-    """Foretell passes, memory and output from footers alone."""
+    """Foretell passes, memory and output; no row is read."""
     from dataclasses import asdict
 
     from kmstream.cli.show_runs import show_plan
@@ -147,9 +151,7 @@ def refresh(
     options: Options,
     *,
     baseline: Annotated[bool, typer.Option("--baseline", help="Learn the scaling anew; the names go on.")] = False,
-    truth: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="True classes to compare the segments with (ARI, NMI).")
-    ] = None,
+    truth: Truth = None,
     only: Only = None,
     fail_on: FailOnOption = None,
 ) -> int:
@@ -166,7 +168,7 @@ def refresh(
     config = options.load_config()
     with tell_what_was_published(config), show_progress(quiet=options.quiet) as progress:
         result = pipeline.refresh(config, baseline=baseline, truth=truth, only=only or (), progress=progress)
-    options.answer(result.to_json(), lambda console: show_refresh(console, result, config, options))
+    options.answer(result.to_json(), lambda console: show_refresh(console, result, options))
     code = HELD if result.status == "held" else _drift_code(result.severity, fail_on)
     if code:
         options.say_why(verdict_of_refresh(result), result.report)
@@ -180,11 +182,15 @@ def score(
     *,
     only: Only = None,
     since: Annotated[
-        str | None, typer.Option(metavar="V", help="What is new or changed since version V, though assigned already.")
+        str | None,
+        typer.Option(metavar="V", help="Also what came or changed after version V, though it is assigned already."),
     ] = None,
     fail_on: FailOnOption = None,
 ) -> int:
-    """Assign new and changed partitions, report their drift; the assignments of removed ones go."""
+    """Assign new and changed partitions, and report their drift.
+
+    A partition is a Parquet file of the dataset. The assignments of those that are gone from it go too.
+    """
     from kmstream import pipeline
     from kmstream.cli.progress import show_progress
     from kmstream.cli.show_runs import show_score
@@ -213,7 +219,7 @@ def report(
     *,
     open_page: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
 ) -> None:
-    """Find or open the report of a version or of a score."""
+    """Tell where the report of a version or a score is, or open it."""
     from kmstream.versions import find_report
 
     path = find_report(options.load_config(), version).absolute()
@@ -228,7 +234,9 @@ def report(
             page.write_bytes(read_bytes(path))
             path = page
         with stdout_to_stderr():
-            webbrowser.open(path.as_uri())
+            opened = webbrowser.open(path.as_uri())
+        if not opened:
+            typer.echo("no browser was found here; the report is one file that any browser shows", err=True)
 
 
 app.command("profile")(profile)
@@ -243,9 +251,11 @@ app.add_typer(labels_app, name="labels")
 def demo(
     options: Options,
     *,
-    folder: Annotated[Path, typer.Option("--folder", help="Where the year is lived through.")] = Path("kmstream-demo"),
+    folder: Annotated[
+        Path, typer.Option("--folder", help="The folder to write; an earlier demo there is replaced.")
+    ] = Path("kmstream-demo"),
 ) -> None:
-    """Live through a year of customer segments."""
+    """Live through a year of customer segments, on data of its own."""
     from kmstream.cli.progress import show_progress
     from kmstream.demo import run_demo, show
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from kmstream.cli.options import Only, Options, takes_options
+from kmstream.cli.options import Only, Options, Truth, takes_options
 from kmstream.errors import ConfigError
 
 MAX_TRIED = 100
@@ -16,16 +16,14 @@ def choose_k(
     options: Options,
     *,
     ks: Annotated[
-        str, typer.Option("--k", metavar="RANGE", help="What to try: 2:12 (both ends too), 5, or 2,3,5,8.")
+        str, typer.Option("--k", metavar="RANGE", help="Numbers to try: 2:12 (both ends too), 5, or 2,3,5,8.")
     ] = "2:12",
-    truth: Annotated[
-        str | None, typer.Option("--truth", metavar="COLUMN", help="Compare with the true classes in this column.")
-    ] = None,
+    truth: Truth = None,
     only: Only = None,
 ) -> None:
-    """Try several numbers of segments on a sample, recommend one.
+    """Try several numbers of segments on a sample, and recommend one.
 
-    Nothing is published. The page has the plots: elbow, silhouette, stability.
+    Nothing is published. The report has the plots: elbow, silhouette, stability.
     """
     tried = parse_ks(ks)
     from kmstream import pipeline

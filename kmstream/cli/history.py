@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kmstream.cli.options import Options, takes_options
+from kmstream.cli.options import Options, begin, takes_options
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from kmstream.drift_history import DriftHistory
 
 drift_app = typer.Typer(help="Look at the drift of all runs.", no_args_is_help=True)
+drift_app.callback()(begin)
 
 FACTS = ("time", "run_id", "version", "kind", "status", "severity")
 DATE = len("2011-06-30")
@@ -31,12 +32,6 @@ class Kind(StrEnum):
     SCORE = "score"
 
 
-@drift_app.callback()
-@takes_options
-def begin(options: Options) -> None:
-    """Take the options that stand before the command."""
-
-
 @drift_app.command("history")
 @takes_options
 def show_drift_history(
@@ -45,7 +40,10 @@ def show_drift_history(
     kind: Annotated[Kind | None, typer.Option("--kind", help="Only the runs of this verb.")] = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print lines for a spreadsheet.")] = False,
 ) -> None:
-    """Show the drift of every run, oldest first; segments by their names of today."""
+    """Show the drift of every run, oldest first.
+
+    Segments have their names of today.
+    """
     from kmstream.drift_history import read_drift_history
 
     if as_csv and options.as_json:
@@ -96,7 +94,7 @@ def to_csv(history: "DriftHistory") -> str:
 
 
 def _show(console: "Console", history: "DriftHistory") -> None:
-    from kmstream.cli.tables import STYLES, print_line, print_table
+    from kmstream.cli.tables import STYLES, hundredths, print_line, print_sentence, print_table
     from kmstream.report.wording import number, percent
 
     if not history.runs:
@@ -109,12 +107,18 @@ def _show(console: "Console", history: "DriftHistory") -> None:
         return [
             *((run["time"] or "")[:DATE], run["version"] or "", run["status"], run["severity"] or ""),
             number(run["rows"]),
-            *(number(run[measure], 2) for measure in measures),
+            *(hundredths(run[measure]) for measure in measures),
             percent(run["outlier_share"]),
         ]
 
     titles = ("date", "version", "status", "drift", ">rows", ">PSI", ">shift", ">inertia", ">outliers")
     print_table(console, titles, map(tell, history.runs), styles=styles)
+    print_line(console)
+    print_sentence(
+        console,
+        "PSI: how far the sizes of the segments moved. shift: of the centroid that moved most, in radii of its "
+        "segment. inertia: times that of the reference. outliers: rows beyond the reference 99 % distance.",
+    )
     for labels in _split_columns(history.segments, console.width - max(len(run["run_id"]) for run in history.runs)):
         print_line(console)
         print_table(

@@ -16,10 +16,12 @@ def profile(
     *,
     features: Annotated[
         list[str] | None,
-        typer.Option("--feature", metavar="NAME", help="Only this one, and every pair of segments; repeatable."),
+        typer.Option(
+            "--feature", metavar="NAME", help="Only this feature, and every pair of segments in it; repeatable."
+        ),
     ] = None,
 ) -> None:
-    """Show which features separate the segments, and what each segment looks like in them."""
+    """Show what separates the segments, feature by feature."""
     from kmstream.cli.show_profile import show_profile
     from kmstream.versions import profile_version
 

@@ -4,13 +4,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kmstream.cli.options import Options, takes_options, tell_what_was_published
+from kmstream.cli.failures import tell_what_was_published
+from kmstream.cli.options import Options, takes_options
 from kmstream.errors import HELD
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from kmstream.config import Config
     from kmstream.results import RetrainResult
 
 
@@ -22,10 +22,11 @@ def retrain(
         bool, typer.Option("--reset", help="End the pause after three held refits; nothing is fitted.")
     ] = False,
 ) -> int:
-    """Fit a new version if a score asked for one and the guard lets it; else say why not.
+    """Fit a new version if a score asked for one, or say why not.
 
-    The guard is the section [retrain] of the configuration, and the history: a request is answered once, data that led
-    to a held version are not tried again, and after three held refits in a row a person has to look.
+    What a score asks for is guarded by the section [retrain] of the configuration and by the history: a request is
+    answered once, data that led to a held version are not tried again, and after three held refits in a row a person
+    has to look.
     """
     from kmstream import pipeline, versions
     from kmstream.cli.progress import show_progress
@@ -36,23 +37,28 @@ def retrain(
         done = versions.resume_retraining(config)
         what = "the pause has ended" if done["resumed"] else "there was no pause"
         text = f"{config.name}: {what}; the next score that sees drift asks for a new fit"
-        options.answer(done, lambda console: console.print(text, markup=False))
+        options.answer(done, lambda console: _say(console, text))
         return 0
     with tell_what_was_published(config), show_progress(quiet=options.quiet) as progress:
         result = pipeline.retrain(config, progress=progress)
-    options.answer(result.to_json(), lambda console: _show(console, result, config, options))
+    options.answer(result.to_json(), lambda console: _show(console, result, options))
     if result.refresh and result.refresh.status == "held":
         options.say_why(verdict_of_refresh(result.refresh), result.refresh.report)
         return HELD
     return 0
 
 
-def _show(console: "Console", result: "RetrainResult", config: "Config", options: Options) -> None:
-    from kmstream.cli.show_runs import show_refresh
+def _say(console: "Console", text: str) -> None:
     from kmstream.cli.tables import print_sentence
 
+    print_sentence(console, text)
+
+
+def _show(console: "Console", result: "RetrainResult", options: Options) -> None:
+    from kmstream.cli.show_runs import show_refresh
+
     if result.refresh is None:
-        print_sentence(console, f"{result.name}: nothing is fitted anew: {result.why}.")
+        _say(console, f"{result.name}: nothing is fitted anew: {result.why}.")
     else:
-        print_sentence(console, f"{result.name} is fitted anew: {result.why}.")
-        show_refresh(console, result.refresh, config, options)
+        _say(console, f"{result.name} is fitted anew: {result.why}.")
+        show_refresh(console, result.refresh, options)

@@ -3,9 +3,9 @@
 from rich.console import Console
 
 from kmstream.cli.options import Options
-from kmstream.cli.tables import STYLES, print_line, print_sentence, print_table
+from kmstream.cli.tables import STYLES, hundredths, print_line, print_sentence, print_table
 from kmstream.config import Config
-from kmstream.report.wording import NOTHING, number, percent
+from kmstream.report.wording import number, percent
 from kmstream.results import ChoiceResult
 
 _MARK = ""  # title of the column that marks the recommended k
@@ -25,12 +25,21 @@ def show_choice(console: Console, result: ChoiceResult, config: Config, options:
         print_sentence(
             console, f"ARI, NMI: agreement with {result.truth}, known of {result.truth_rows:,} sampled rows."
         )
+    print_sentence(
+        console,
+        "The higher the better: silhouette, stability, Calinski-Harabasz; the lower: Davies-Bouldin. Inertia falls "
+        "with every segment.",
+    )
     for note in result.notes:
         print_sentence(console, f"{note}.")
     elbow = f" The inertia bends most at {result.elbow}." if result.elbow else " The inertia has no clear bend."
     print_sentence(console, result.reason[:1].upper() + result.reason[1:] + elbow)
     if result.recommended not in {None, config.model.n_clusters}:
-        print_line(console, f"model.n_clusters is {config.model.n_clusters}; to fit {result.recommended}:")
+        print_sentence(
+            console,
+            f"model.n_clusters is {config.model.n_clusters}. To stay with {result.recommended}, change it in "
+            f"{options.config_path}; to fit it once:",
+        )
         print_line(console, f"  {options.command(f'refresh --set model.n_clusters={result.recommended}')}")
     print_line(console, f"report   {result.report}")
     print_line(console, f"seconds  {result.seconds['total']:.1f}")
@@ -42,19 +51,15 @@ def _columns(result: ChoiceResult, *, wide: bool) -> dict[str, list[str]]:
     columns = {
         _MARK: ["*" if one.k == result.recommended else "" for one in candidates],
         ">k": [str(one.k) for one in candidates],
-        ">silhouette": [_hundredths(one.silhouette) for one in candidates],
-        ">stability": [_hundredths(one.stability) for one in candidates],
+        ">silhouette": [hundredths(one.silhouette) for one in candidates],
+        ">stability": [hundredths(one.stability) for one in candidates],
         ">inertia/row": [number(one.inertia_per_row) for one in candidates],
     }
     if wide or not result.truth:
-        columns[">Davies-B."] = [_hundredths(one.davies_bouldin) for one in candidates]
+        columns[">Davies-B."] = [hundredths(one.davies_bouldin) for one in candidates]
         columns[">Calinski-H."] = [number(one.calinski_harabasz) for one in candidates]
     columns[">smallest"] = [percent(one.smallest_share) for one in candidates]
     if result.truth:
-        columns[">ARI"] = [_hundredths(one.ari) for one in candidates]
-        columns[">NMI"] = [_hundredths(one.nmi) for one in candidates]
+        columns[">ARI"] = [hundredths(one.ari) for one in candidates]
+        columns[">NMI"] = [hundredths(one.nmi) for one in candidates]
     return columns
-
-
-def _hundredths(value: float | None) -> str:
-    return NOTHING if value is None else f"{value:.2f}"

@@ -1,4 +1,4 @@
-"""What people see of versions and names."""
+"""What people see of versions."""
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -7,13 +7,11 @@ from typing import Any
 from rich.console import Console
 
 from kmstream.cli.options import Options
-from kmstream.cli.show_runs import by_size
 from kmstream.cli.tables import print_line, print_sentence, print_table
 from kmstream.config import Config
-from kmstream.report.wording import count, moment, number, percent, sort_names, tell_log1p
+from kmstream.events import by_size
+from kmstream.report.wording import count, moment, number, percent, sort_names
 from kmstream.units import format_duration
-
-MAX_SIZES = 5  # of the versions before that fit into a table
 
 
 def show_versions(console: Console, versions: Sequence[Mapping[str, Any]], config: Config, options: Options) -> None:
@@ -23,7 +21,7 @@ def show_versions(console: Console, versions: Sequence[Mapping[str, Any]], confi
         return
     print_table(
         console,
-        ("version", "status", "created", _title_sizes(config), ">segments", ">inertia", "baseline"),
+        ("version", "status", "created", title_sizes(config), ">segments", ">inertia", "baseline"),
         [
             (
                 f"{one['version']}{' *' if one['current'] else ''}",
@@ -45,16 +43,9 @@ def show_versions(console: Console, versions: Sequence[Mapping[str, Any]], confi
 
 def show_version(console: Console, version: Mapping[str, Any]) -> None:
     """Print one version: head, segments, gate, passes, and where it comes from."""
-    status = f"{version['status']}, current" if version["current"] else version["status"]
-    print_line(console, f"{version['version']} ({status}), made {moment(version['created'])}")
-    was, model = version["provenance"]["config"], version["parameters"]
-    weighted = bool(was["features"]["weight"]) or model["half_life"] != format_duration(timedelta())
-    rows = f"rows that weigh {number(version['rows'])}" if weighted else count(version["rows"], "row")
-    print_line(
-        console,
-        f"{rows}, inertia per row {number(version['inertia_per_row'])}, "
-        f"baseline {version['baseline']}, parent {version['parent'] or 'none'}",
-    )
+    features, model = version["provenance"]["config"]["features"], version["parameters"]
+    weighted = bool(features["weight"]) or model["half_life"] != format_duration(timedelta())
+    _print_head(console, version, weighted=weighted)
     print_line(console)
     print_table(
         console,
@@ -72,6 +63,27 @@ def show_version(console: Console, version: Mapping[str, Any]) -> None:
         ],
     )
     print_line(console)
+    _print_gate(console, version["gate"])
+    print_line(console)
+    _print_passes(console, version["passes"])
+    print_line(console)
+    for title in ("parameters", "provenance"):
+        facts = (f"{key}={one}" for key, one in version[title].items() if isinstance(one, str | int | float))
+        print_sentence(console, f"{title}: {', '.join(facts)}")
+
+
+def _print_head(console: Console, version: Mapping[str, Any], *, weighted: bool) -> None:
+    status = f"{version['status']}, current" if version["current"] else version["status"]
+    print_line(console, f"{version['version']} ({status}), made {moment(version['created'])}")
+    rows = f"rows that weigh {number(version['rows'])}" if weighted else count(version["rows"], "row")
+    print_line(
+        console,
+        f"{rows}, inertia per row {number(version['inertia_per_row'])}, "
+        f"baseline {version['baseline']}, parent {version['parent'] or 'none'}",
+    )
+
+
+def _print_gate(console: Console, checks: Sequence[Mapping[str, Any]]) -> None:
     print_table(
         console,
         ("gate", "result", ">observed", ">limit", "segment"),
@@ -83,10 +95,12 @@ def show_version(console: Console, version: Mapping[str, Any]) -> None:
                 number(one["limit"]),
                 one["label"],
             )
-            for one in version["gate"]
+            for one in checks
         ],
     )
-    print_line(console)
+
+
+def _print_passes(console: Console, passes: Sequence[Mapping[str, Any]]) -> None:
     print_table(
         console,
         ("pass", ">rows", ">inertia/row", ">largest move", ">seconds"),
@@ -98,13 +112,9 @@ def show_version(console: Console, version: Mapping[str, Any]) -> None:
                 number(one["largest_move"]),
                 f"{one['seconds']:.2f}",
             )
-            for one in version["passes"]
+            for one in passes
         ],
     )
-    print_line(console)
-    for title in ("parameters", "provenance"):
-        facts = (f"{key}={one}" for key, one in version[title].items() if isinstance(one, str | int | float))
-        print_sentence(console, f"{title}: {', '.join(facts)}")
 
 
 def show_diff(console: Console, diff: Mapping[str, Any]) -> None:
@@ -137,62 +147,6 @@ def show_diff(console: Console, diff: Mapping[str, Any]) -> None:
         )
 
 
-def show_labels(
-    console: Console, labels: Sequence[Mapping[str, Any]], config: Config, frozen_since: str | None
-) -> None:
-    """Print every segment name: its life, its size in the last versions, and what it is."""
-    print_table(
-        console,
-        ("segment", _title_sizes(config), ">share", "since", "shares before, %"),
-        [
-            (
-                one["cluster_label"],
-                number(one["rows"]),
-                percent(one["share"]),
-                one["born"] if one["status"] == "current" else f"{one['born']} to {one['retired']}",
-                _tell_sizes(one),
-            )
-            for one in by_size(labels)
-        ],
-    )
-    if frozen_since:
-        print_line(console)
-        print_line(console, f"names frozen since {moment(frozen_since)}: a refit that adds or ends one is held")
-    _print_descriptions(console, by_size(labels))
-    if config.features.log1p:
-        print_line(console)
-        print_sentence(console, tell_log1p(config.features.log1p))
-
-
-def show_suggestions(console: Console, suggestions: Sequence[Mapping[str, Any]], options: Options) -> None:
-    """Print a proposal for each name, and the command that takes one."""
-    largest_first = sorted(suggestions, key=lambda one: -one["share"])
-    print_table(
-        console,
-        ("segment", ">share", "suggestion"),
-        [(one["cluster_label"], percent(one["share"]), one["suggestion"]) for one in largest_first],
-    )
-    _print_descriptions(console, largest_first)
-    print_line(console)
-    first = largest_first[0]
-    command = options.command("labels rename", first["cluster_label"], first["suggestion"])
-    print_line(console, f"To take one: {command}")
-
-
-def _print_descriptions(console: Console, labels: Sequence[Mapping[str, Any]]) -> None:
-    """Print a sentence for each name: what sets the segment apart."""
-    print_line(console)
-    for one in labels:
-        print_sentence(console, f"{one['cluster_label']}: {one['description'] or 'no description'}", indent=2)
-
-
-def _tell_sizes(label: Mapping[str, Any]) -> str:
-    """Write the shares of a segment in the last versions, oldest first, without that of today."""
-    sizes = label["size_history"][:-1] if label["status"] == "current" else label["size_history"]
-    shown = " ".join(f"{100 * one['share']:.1f}" for one in sizes[-MAX_SIZES:])
-    return f"\u2026 {shown}" if len(sizes) > MAX_SIZES else shown
-
-
 def show_move(console: Console, done: Mapping[str, Any]) -> None:
     """Print which version is current now."""
     if done["status"] == "rolled-back":
@@ -202,7 +156,7 @@ def show_move(console: Console, done: Mapping[str, Any]) -> None:
         print_line(console, f"{done['version']} is the current version now{before}")
 
 
-def _title_sizes(config: Config) -> str:
+def title_sizes(config: Config) -> str:
     """Name what the size of a version is counted in: the weights of its rows, where they have any."""
     return ">weight" if config.features.weight or config.model.half_life else ">rows"
 

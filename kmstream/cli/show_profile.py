@@ -6,8 +6,8 @@ from typing import Any
 
 from rich.console import Console
 
-from kmstream.cli.show_runs import by_size
-from kmstream.cli.tables import print_line, print_sentence, print_table
+from kmstream.cli.tables import hundredths, print_line, print_sentence, print_table
+from kmstream.events import by_size
 from kmstream.report.wording import NOTHING, count, higher_first, number, p_value, percent
 from kmstream.segment_profile import QUANTILES
 
@@ -23,11 +23,8 @@ def show_profile(console: Console, found: Line, *, with_pairs: bool) -> None:
     With pairs every feature is told of, and each pair of segments in it.
     """
     features = found["features"]
-    print_line(
-        console,
-        f"{found['name']} {found['version']}: {number(found['rows'])} row{'' if found['rows'] == 1 else 's'} in "
-        f"{count(len(found['segments']), 'segment')}",
-    )
+    rows = f"{number(found['rows'])} row{'' if found['rows'] == 1 else 's'}"  # may be weights, and so no whole number
+    print_line(console, f"{found['name']} {found['version']}: {rows} in {count(len(found['segments']), 'segment')}")
     if found["explained"] is not None:
         explained = percent(found["explained"])
         print_sentence(console, f"They explain {explained} of the variance of all scaled features together.")
@@ -45,15 +42,22 @@ def show_profile(console: Console, found: Line, *, with_pairs: bool) -> None:
     shown = groups if with_pairs else groups[:MAX_DETAILED]
     for name, lines in shown:
         print_line(console)
-        is_category = lines[0]["kind"] == "category"
-        (_print_categories if is_category else _print_numbers)(console, name, lines, by_size(found["segments"]))
+        show_one = _print_categories if lines[0]["kind"] == "category" else _print_numbers
+        show_one(console, name, lines, by_size(found["segments"]))
         for line in lines if with_pairs else ():
             print_line(console)
             print_line(console, f"{line['feature']}: pairs of segments")
             pairs = [pair for pair in found["pairs"] if pair["feature"] == line["feature"]]
             _print_pairs(console, sorted(pairs, key=_distance, reverse=True), with_feature=False)
     print_line(console)
-    if any(line["kind"] == "log1p" for _, lines in shown for line in lines):
+    _print_notes(console, found, with_log1p=any(line["kind"] == "log1p" for _, lines in shown for line in lines))
+    if len(groups) > len(shown):
+        print_sentence(console, f"{len(groups) - len(shown)} more: --feature NAME shows one, --json everything.")
+
+
+def _print_notes(console: Console, found: Line, *, with_log1p: bool) -> None:
+    """Say what the figures are, and what they are not."""
+    if with_log1p:
         print_sentence(
             console,
             "Under log1p the mean is that of the logs, taken back, and the spread is the factor of one standard "
@@ -66,8 +70,6 @@ def show_profile(console: Console, found: Line, *, with_pairs: bool) -> None:
         f"{found['sample_rows']:,} sampled rows{once}. The segments were made of these features: "
         "a small p is no discovery, what counts is eta\u00b2 and d.",
     )
-    if len(groups) > len(shown):
-        print_sentence(console, f"{len(groups) - len(shown)} more: --feature NAME shows one, --json everything.")
 
 
 def _sort_by_group(features: Sequence[Line]) -> list[Line]:
@@ -90,11 +92,11 @@ def _print_ranking(console: Console, features: Sequence[Line]) -> None:
         [
             (
                 line["feature"],
-                _hundredths(line["eta_squared"]),
+                hundredths(line["eta_squared"]),
                 number(line["f"], 3),
                 _tell_end(line["lowest"], line["kind"]),
                 _tell_end(line["highest"], line["kind"]),
-                _hundredths(line["cohens_d"]),
+                hundredths(line["cohens_d"]),
             )
             for line in features
         ],
@@ -109,7 +111,7 @@ def _print_pairs(console: Console, pairs: Sequence[Line], *, with_feature: bool)
             (
                 *higher_first(pair),
                 *([pair["feature"]] if with_feature else []),
-                _hundredths(_size(pair["cohens_d"])),
+                hundredths(_size(pair["cohens_d"])),
                 number(_size(pair["t"]), 3),
                 number(pair["df"], 3),
                 p_value(pair["p_adjusted"]),
@@ -186,10 +188,6 @@ def _spread(figures: Line, *, is_log: bool) -> str:
     if not is_log:
         return number(figures["sd"])
     return NOTHING if figures["sd_factor"] is None else f"\u00d7 {figures['sd_factor']:,.2f}"
-
-
-def _hundredths(value: float | None) -> str:
-    return NOTHING if value is None else f"{value:.2f}"
 
 
 def _size(value: float | None) -> float | None:

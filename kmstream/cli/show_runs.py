@@ -12,11 +12,11 @@ from kmstream.assignments import read_manifest
 from kmstream.cli.options import Options
 from kmstream.cli.tables import STYLES, print_facts, print_line, print_sentence, print_table, size
 from kmstream.config import Config
-from kmstream.events import is_first
+from kmstream.events import by_size, is_first
 from kmstream.init_config import Survey
 from kmstream.plan import MAX_CHUNK_ROWS, Plan
 from kmstream.report.wording import count, number, percent, tell_check, tell_measures, tell_moves
-from kmstream.results import RefreshResult, ScoreResult
+from kmstream.results import RefreshResult, RunResult, ScoreResult
 from kmstream.storage import open_place
 
 MAX_REASONS = 6
@@ -30,11 +30,12 @@ def show_survey(console: Console, survey: Survey, target: Path) -> None:
         console, ("column", "type", "use", "why"), [(one.name, one.kind, one.use, one.why) for one in survey.columns]
     )
     print_line(console)
+    if any(one.use == "offered" for one in survey.columns):
+        print_sentence(console, f"What is offered could be categorical: {target} has it in a comment.")
     if keys := [one.name for one in survey.columns if one.is_key]:
-        print_sentence(console, f"Could be dataset.key, by which runs tell who changed segment: {', '.join(keys)}.")
-    print_line(console, "Look through it, then:")
-    for command in ("plan", "refresh"):
-        print_line(console, f"  {Options(config=target).command(command)}")
+        print_sentence(console, f"Could be dataset.key, by which runs tell who changed segment: {', '.join(keys)}")
+    print_line(console, f"Look through {target}, then:")
+    _print_commands(console, Options(config=target), {"plan": "what a run takes", "refresh": "the first version"})
 
 
 def show_plan(console: Console, config: Config, plan: Plan) -> None:
@@ -71,19 +72,38 @@ def show_plan(console: Console, config: Config, plan: Plan) -> None:
     print_line(console, f"output  {plan.output}")
 
 
-def show_refresh(console: Console, result: RefreshResult, config: Config, options: Options) -> None:
-    """Print how a refresh ended, its segments, and what to do if it is held."""
-    held = result.status == "held"
-    news = "the first version" if is_first(result) else f"drift {result.severity}"
+def show_refresh(console: Console, result: RefreshResult, options: Options) -> None:
+    """Print how a refresh ended, its segments, and what to do next where that is not plain."""
+    held, first = result.status == "held", is_first(result)
+    news = "the first version" if first else f"drift {result.severity}"
     print_line(
         console,
-        f"{result.name} {result.version} {result.status}: {_rows(result)} in "
+        f"{result.name} {result.version} {result.status}: {count(result.rows, 'row')} in "
         f"{count(result.n_clusters, 'segment')}, {news}",
         STYLES["held" if held else result.severity],
     )
     _print_partitions(console, result)
     _print_reasons(console, result.reasons)
     print_line(console)
+    _print_segments(console, result)
+    if truth := result.quality.get("truth"):
+        agreement = f"ARI {truth['ari']:.3f}, NMI {truth['nmi']:.3f}"
+        print_line(console)
+        print_line(console, f"Against the {truth['classes']} classes in {truth['column']!r}: {agreement}.")
+    print_line(console)
+    if held:
+        _print_gate(console, result)
+        print_line(console, "CURRENT has not moved. Look at the report; to publish it all the same:")
+        print_line(console, f"  {options.command(f'models promote {result.version}')}")
+    _print_paths(console, result)
+    if first and not held:
+        print_line(console)
+        print_line(console, "Next:")
+        steps = {"labels suggest": "what the segments are, and names for them", "score": "whenever files have come"}
+        _print_commands(console, options, steps)
+
+
+def _print_segments(console: Console, result: RefreshResult) -> None:
     gone = [{"rows": None, "share": None, **segment} for segment in result.retired]
     segments = [
         (one["cluster_label"], number(one["rows"]), percent(one["share"]), one["event"])
@@ -95,20 +115,15 @@ def show_refresh(console: Console, result: RefreshResult, config: Config, option
         print_table(console, titles, [(*cells, percent(kept.get(cells[0]))) for cells in segments])
     else:
         print_table(console, ("segment", ">rows", ">share", "event"), segments)
-    if truth := result.quality.get("truth"):
-        agreement = f"ARI {truth['ari']:.3f}, NMI {truth['nmi']:.3f}"
-        print_line(console)
-        print_line(console, f"Against the {truth['classes']} classes in {truth['column']!r}: {agreement}.")
-    print_line(console)
-    if held:
-        ended = [one["cluster_label"] for one in gone]
-        new = [one["cluster_label"] for one in result.labels if one["event"] == "emerged"]
-        for check in result.gate:
-            if not check.ok:
-                print_sentence(console, f"The gate holds it: {tell_check(asdict(check), ended, new)}.")
-        print_line(console, "CURRENT has not moved. Look at the report; to publish it all the same:")
-        print_line(console, f"  {options.command(f'models promote {result.version}')}")
-    _print_paths(console, result)
+
+
+def _print_gate(console: Console, result: RefreshResult) -> None:
+    """Say which checks hold a version."""
+    ended = [one["cluster_label"] for one in result.retired]
+    new = [one["cluster_label"] for one in result.labels if one["event"] == "emerged"]
+    for check in result.gate:
+        if not check.ok:
+            print_sentence(console, f"The gate holds it: {tell_check(asdict(check), ended, new)}.")
 
 
 def show_score(
@@ -116,22 +131,10 @@ def show_score(
 ) -> None:
     """Print what a score found, and whether it asks for a new fit."""
     if not result.partitions:
-        n_assigned = len(read_manifest(open_place(result.assignments)))
-        every = f"all {n_assigned:,} partitions are" if n_assigned > 1 else "the only partition is"
-        if only:
-            every = f"every partition that matches --only {' '.join(only)} is"
-        print_line(console, f"nothing new: {every} assigned" + (f" since {since}" if since else ""))
-        _print_partitions(console, result)
-        if result.retrain["requested"]:
-            print_sentence(console, f"A new fit still waits: {result.retrain['why']}.")
-            print_line(console, f"  {options.command('retrain')}")
+        _show_nothing_new(console, result, options, only, since)
         return
-    print_line(
-        console,
-        f"{result.name} {result.version}: {_rows(result)} in {count(result.partitions, 'new or changed partition')}, "
-        f"drift {result.severity}",
-        STYLES[result.severity],
-    )
+    size = f"{count(result.rows, 'row')} in {count(result.partitions, 'new or changed partition')}"
+    print_line(console, f"{result.name} {result.version}: {size}, drift {result.severity}", STYLES[result.severity])
     _print_partitions(console, result)
     _print_reasons(console, result.reasons)
     if result.cleared:
@@ -160,17 +163,32 @@ def show_score(
     _print_paths(console, result)
 
 
-def by_size(segments: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Put the largest segment first."""
-    return sorted(segments, key=lambda one: -one["rows"])
+def _show_nothing_new(
+    console: Console, result: ScoreResult, options: Options, only: Sequence[str], since: str | None
+) -> None:
+    n_assigned = len(read_manifest(open_place(result.assignments)))
+    every = f"all {n_assigned:,} partitions are" if n_assigned > 1 else "the only partition is"
+    if only:
+        every = f"every partition that matches --only {' '.join(only)} is"
+    print_line(console, f"nothing new: {every} assigned" + (f" since {since}" if since else ""))
+    _print_partitions(console, result)
+    if result.retrain["requested"]:
+        print_sentence(console, f"A new fit still waits: {result.retrain['why']}.")
+        print_line(console, f"  {options.command('retrain')}")
 
 
-def _rows(result: RefreshResult | ScoreResult) -> str:
-    return count(result.rows, "row") + (f" ({result.rows_skipped:,} skipped)" if result.rows_skipped else "")
+def _print_commands(console: Console, options: Options, steps: Mapping[str, str]) -> None:
+    """Print commands to copy, each with what it is for."""
+    commands = {options.command(step): why for step, why in steps.items()}
+    width = max(map(len, commands))
+    for command, why in commands.items():
+        print_line(console, f"  {command:<{width}}  # {why}")
 
 
-def _print_partitions(console: Console, result: RefreshResult | ScoreResult) -> None:
-    """Say what was special about the files of a run."""
+def _print_partitions(console: Console, result: RunResult) -> None:
+    """Say what was special about the rows and files of a run."""
+    if result.rows_skipped:
+        print_line(console, f"  {result.rows_skipped:,} of them without a segment: a value is missing or can't be used")
     if result.resumed:
         print_line(console, f"  went on from a run that was cut off: {count(result.resumed, 'partition')} done already")
     if isinstance(result, ScoreResult) and result.renamed:
@@ -197,7 +215,7 @@ def _print_reasons(console: Console, reasons: Sequence[Mapping[str, Any]]) -> No
         print_line(console, f"  and {len(reasons) - MAX_REASONS} more in the report")
 
 
-def _print_paths(console: Console, result: RefreshResult | ScoreResult) -> None:
+def _print_paths(console: Console, result: RunResult) -> None:
     stages = {stage: spent for stage, spent in result.seconds.items() if stage != "total"}
     rest = "" if "report" in stages else f", comparison and report {result.seconds['total'] - sum(stages.values()):.1f}"
     told = ", ".join(f"{stage} {spent:.1f}" for stage, spent in stages.items()) + rest

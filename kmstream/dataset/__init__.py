@@ -1,16 +1,20 @@
 """The Parquet files a run works on: find them, check their schemas, read their rows in bounded batches.
 
-Read in this order: `listing` (files), `find` (footers, spans), `schema` (what a file must hold), `read` (rows).
+Read in this order: `find` (what is done), `listing` (files), `footers` and `partitions` (what is known of each),
+`schema` (what a file must hold), `read` (rows).
 """
 
-from kmstream.dataset.find import SPAN_ROWS, Dataset, Partition, Span, open_dataset
-from kmstream.dataset.listing import SUFFIXES, is_chosen, split_glob
-from kmstream.dataset.read import check_unchanged, locate, open_parquet, open_partition, read_batches
+from kmstream.dataset.find import open_dataset
+from kmstream.dataset.footers import read_footers
+from kmstream.dataset.listing import is_chosen, split_glob
+from kmstream.dataset.partitions import SPAN_ROWS, Dataset, Partition, Span
+from kmstream.dataset.read import check_unchanged, first_line, locate, open_parquet, open_partition, read_batches
 from kmstream.dataset.schema import (
     CLUSTER_COLUMNS,
-    check_schema,
     find_key_type,
-    hive_values,
+    make_key_error,
+    make_mismatch,
+    name_columns,
     sortable_type,
     widen_key_type,
 )
@@ -18,20 +22,22 @@ from kmstream.dataset.schema import (
 __all__ = [
     "CLUSTER_COLUMNS",
     "SPAN_ROWS",
-    "SUFFIXES",
     "Dataset",
     "Partition",
     "Span",
-    "check_schema",
     "check_unchanged",
     "find_key_type",
-    "hive_values",
+    "first_line",
     "is_chosen",
     "locate",
+    "make_key_error",
+    "make_mismatch",
+    "name_columns",
     "open_dataset",
     "open_parquet",
     "open_partition",
     "read_batches",
+    "read_footers",
     "sortable_type",
     "split_glob",
     "widen_key_type",

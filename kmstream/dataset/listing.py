@@ -3,20 +3,18 @@
 import fnmatch
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import Any
 
 import pyarrow.fs
+from fsspec import AbstractFileSystem
 from fsspec.utils import glob_translate
 
-from kmstream.dataset.read import make_fingerprint
 from kmstream.errors import DatasetNotFoundError, StorageError
 from kmstream.storage import S3, explain_storage_errors, open_filesystem
-
-if TYPE_CHECKING:
-    from fsspec import AbstractFileSystem
 
 SUFFIXES = (".parquet", ".parq", ".pq")
 
@@ -30,45 +28,74 @@ class File:
     fingerprint: str
 
 
-def list_files(path: str) -> "tuple[pyarrow.fs.FileSystem | AbstractFileSystem, str, dict[str, File], list[str]]":
-    """Find the Parquet files of a file, folder, glob or URI, by their paths below the root."""
+@dataclass(frozen=True)
+class Listing:
+    """What lies below a path.
+
+    Attributes
+    ----------
+    filesystem : fsspec.AbstractFileSystem or None
+        Of the store it lies in; None for this machine's disks.
+    files : dict of str to File
+        The Parquet files, by their paths below the root.
+    ignored : tuple of str
+        Other paths: hidden, empty, or no Parquet by their names.
+    """
+
+    filesystem: AbstractFileSystem | None
+    files: dict[str, File]
+    ignored: tuple[str, ...]
+
+
+def list_files(path: str) -> Listing:
+    """Find the Parquet files of a file, folder, glob or URI.
+
+    Raises
+    ------
+    DatasetNotFoundError
+        If there is no such file or folder, or it may not be read.
+    """
     stem, below = split_glob(path)
-    filesystem: pyarrow.fs.FileSystem | AbstractFileSystem
+    filesystem: AbstractFileSystem | None = None
     if "://" in stem:
         filesystem, root = open_filesystem(stem)
         root = root.rstrip("/")
         listed = _list_store(filesystem, root, path, re.split(r"[*?[]", below or "")[0])
     else:
-        filesystem, root = pyarrow.fs.LocalFileSystem(), os.path.abspath(stem)  # noqa: PTH100
-        listed = _list_folder(filesystem, root, path)
-    if not listed and (below is None or "://" not in stem):  # of a glob in a store only what it begins with is listed
-        error = DatasetNotFoundError(f"dataset.path does not exist: {path}")
-        error.add_note(
-            "Look at the names of the bucket and the folder, and at AWS_ENDPOINT_URL."
-            if "://" in stem
-            else "Relative paths are relative to the folder of kmstream.toml."
-        )
-        raise error
+        root = os.path.abspath(stem)  # noqa: PTH100
+        listed = _list_folder(root, path)
+    if not listed and (below is None or filesystem is None):  # in a store only what a glob begins with is listed
+        raise _make_absent(path, is_stored=filesystem is not None)
     if root in listed:  # a file
-        return filesystem, str(PurePosixPath(root).parent), {PurePosixPath(root).name: listed[root]}, []
-    found: dict[str, File] = {}
+        return Listing(filesystem, {PurePosixPath(root).name: listed[root]}, ())
+    files: dict[str, File] = {}
     ignored: list[str] = []
     for uri, file in listed.items():
         relative = uri[len(root) :].lstrip("/")
-        hidden = is_hidden(relative)
         if below is None:
             right = relative.endswith(SUFFIXES)
         else:
             right = re.fullmatch(glob_translate(below), relative) is not None
-        if relative and (hidden or not file.size or not right):
+        if relative and (is_hidden(relative) or not file.size or not right):
             ignored.append(relative)
         elif relative:
-            found[relative] = file
-    return filesystem, root, found, ignored
+            files[relative] = file
+    return Listing(filesystem, files, tuple(ignored))
 
 
-def _list_folder(filesystem: pyarrow.fs.FileSystem, root: str, path: str) -> dict[str, File]:
+def _make_absent(path: str, *, is_stored: bool) -> DatasetNotFoundError:
+    error = DatasetNotFoundError(f"dataset.path does not exist: {path}")
+    error.add_note(
+        "Look at the names of the bucket and the folder, and at AWS_ENDPOINT_URL."
+        if is_stored
+        else "Relative paths are relative to the folder of kmstream.toml."
+    )
+    return error
+
+
+def _list_folder(root: str, path: str) -> dict[str, File]:
     """List the files below a folder of this machine, and the folder itself; empty if there is none."""
+    filesystem = pyarrow.fs.LocalFileSystem()
     here = filesystem.get_file_info(root)
     if here.type == pyarrow.fs.FileType.NotFound:
         return {}
@@ -83,7 +110,7 @@ def _list_folder(filesystem: pyarrow.fs.FileSystem, root: str, path: str) -> dic
     return {f"{root}/": File(root, 0, "")} | found
 
 
-def _list_store(filesystem: "AbstractFileSystem", root: str, path: str, beginning: str) -> dict[str, File]:
+def _list_store(filesystem: AbstractFileSystem, root: str, path: str, beginning: str) -> dict[str, File]:
     """List what a store has below a path, under names that begin so, by one listing; empty if there is nothing."""
     try:
         with explain_storage_errors(path):
@@ -96,6 +123,24 @@ def _list_store(filesystem: "AbstractFileSystem", root: str, path: str, beginnin
             return {}
         raise
     return {uri: File(uri, info["size"], make_fingerprint(info)) for uri, info in listed.items()}
+
+
+def make_fingerprint(info: pyarrow.fs.FileInfo | Mapping[str, Any]) -> str:
+    """Give what changes when a file does: its size, and its time or the tag that a store gives to its content.
+
+    Examples
+    --------
+    >>> info = pyarrow.fs.FileInfo("a.parquet", pyarrow.fs.FileType.File, size=123, mtime_ns=456)
+    >>> make_fingerprint(info), make_fingerprint({"size": 123, "ETag": '"9a7f"'})
+    ('123-456', '123-9a7f')
+    """
+    if isinstance(info, pyarrow.fs.FileInfo):
+        return f"{info.size}-{info.mtime_ns}"
+    tags = (info[key] for key in ("ETag", "etag", "md5Hash", "LastModified", "mtime", "created") if info.get(key))
+    tag = next(tags, "")
+    if isinstance(tag, datetime):  # a listing of fsspec's memory tells it as a number
+        tag = tag.timestamp()
+    return f"{info['size']}-{str(tag).strip(chr(34))}"
 
 
 def make_denied(path: str) -> DatasetNotFoundError:

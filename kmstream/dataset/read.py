@@ -1,22 +1,19 @@
 """Rows of a partition, in order, in batches of an exact size, in little memory."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
 from itertools import chain
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.fs
 import pyarrow.parquet as pq
+from fsspec import AbstractFileSystem
 
+from kmstream.dataset.listing import make_fingerprint
+from kmstream.dataset.partitions import Dataset, Partition, Span
 from kmstream.dataset.schema import HIVE_NULL
 from kmstream.errors import CorruptFileError, InvalidFeatureError, StorageError
 from kmstream.storage import Place, RangedFile, explain_storage_errors, is_local
-
-if TYPE_CHECKING:
-    from kmstream.dataset.find import Dataset, Partition, Span
 
 _READ_BUFFER_BYTES = 1 << 16  # per column: column chunks are streamed, never held whole
 STORE_BUFFER_BYTES = 1 << 22  # the same from a store, where a request costs as much as a megabyte
@@ -24,8 +21,8 @@ MOST_AHEAD_BYTES = 1 << 26  # of a row group's features; more are streamed
 
 
 def read_batches(
-    dataset: "Dataset",
-    span: "Span",
+    dataset: Dataset,
+    span: Span,
     chunk_rows: int,
     columns: Sequence[str] | None = None,
     *,
@@ -59,7 +56,7 @@ def read_batches(
     partition = span.partition
     needed = dataset.features.columns if columns is None else columns
     in_file = None if whole or columns is None else [name for name in columns if name not in partition.hive]
-    first = span.first_row
+    first, end = span.first_row, span.first_row + span.rows
     try:
         with open_partition(dataset, partition, ahead=ahead and in_file is not None) as file:
             for rows in _cut(_read_row_groups(file, span, in_file, chunk_rows), chunk_rows):
@@ -71,37 +68,21 @@ def read_batches(
         check_unchanged(dataset, partition)
         if isinstance(cause, OSError) and cause.errno is not None:  # the storage failed, not the file
             raise
-        error = CorruptFileError(f"{partition.path} can't be read: {first_line(cause)}")
-        error.add_note(f"in {partition.uri}, rows {first}-{min(first + chunk_rows, span.first_row + span.rows) - 1}")
-        error.add_note("Write the file again, or move it out of dataset.path; nothing was published.")
-        raise error from cause
-    if first != span.first_row + span.rows:
+        where = f"in {partition.uri}, rows {first}-{min(first + chunk_rows, end) - 1}"
+        raise _make_corrupt(f"{partition.path} can't be read: {first_line(cause)}", where) from cause
+    if first != end:
         check_unchanged(dataset, partition)
-        error = CorruptFileError(f"{partition.path} holds fewer rows than its footer says")
-        error.add_note(f"expected {span.first_row + span.rows}, got {first}")
-        error.add_note("Write the file again, or move it out of dataset.path; nothing was published.")
-        raise error
+        raise _make_corrupt(f"{partition.path} holds fewer rows than its footer says", f"expected {end}, got {first}")
 
 
-def make_fingerprint(info: pyarrow.fs.FileInfo | Mapping[str, Any]) -> str:
-    """Give what changes when a file does: its size, and its time or the tag that a store gives to its content.
-
-    Examples
-    --------
-    >>> info = pyarrow.fs.FileInfo("a.parquet", pyarrow.fs.FileType.File, size=123, mtime_ns=456)
-    >>> make_fingerprint(info), make_fingerprint({"size": 123, "ETag": '"9a7f"'})
-    ('123-456', '123-9a7f')
-    """
-    if isinstance(info, pyarrow.fs.FileInfo):
-        return f"{info.size}-{info.mtime_ns}"
-    tags = (info[key] for key in ("ETag", "etag", "md5Hash", "LastModified", "mtime", "created") if info.get(key))
-    tag = next(tags, "")
-    if isinstance(tag, datetime):  # a listing of fsspec's memory tells it as a number
-        tag = tag.timestamp()
-    return f"{info['size']}-{str(tag).strip(chr(34))}"
+def _make_corrupt(text: str, where: str) -> CorruptFileError:
+    error = CorruptFileError(text)
+    error.add_note(where)
+    error.add_note("Write the file again, or move it out of dataset.path; nothing was published.")
+    return error
 
 
-def check_unchanged(dataset: "Dataset", partition: "Partition") -> None:
+def check_unchanged(dataset: Dataset, partition: Partition) -> None:
     """Refuse a file that is not the one that was found when the run began: its rows would be mixed with others.
 
     Raises
@@ -118,9 +99,9 @@ def check_unchanged(dataset: "Dataset", partition: "Partition") -> None:
         raise error
 
 
-def _find_fingerprint(dataset: "Dataset", partition: "Partition") -> str | None:
-    if isinstance(dataset.filesystem, pyarrow.fs.FileSystem):
-        info = dataset.filesystem.get_file_info(partition.uri)
+def _find_fingerprint(dataset: Dataset, partition: Partition) -> str | None:
+    if dataset.filesystem is None:
+        info = pyarrow.fs.LocalFileSystem().get_file_info(partition.uri)
         return make_fingerprint(info) if info.type == pyarrow.fs.FileType.File else None
     with explain_storage_errors(partition.path):
         try:
@@ -130,7 +111,7 @@ def _find_fingerprint(dataset: "Dataset", partition: "Partition") -> str | None:
 
 
 @contextmanager
-def locate(partition: "Partition", first_row: int, n_rows: int) -> Iterator[None]:
+def locate(partition: Partition, first_row: int, n_rows: int) -> Iterator[None]:
     """Say where a batch lies when its values can't be used."""
     try:
         yield
@@ -142,7 +123,7 @@ def locate(partition: "Partition", first_row: int, n_rows: int) -> Iterator[None
 
 
 def _read_row_groups(
-    file: pq.ParquetFile, span: "Span", columns: Sequence[str] | None, chunk_rows: int
+    file: pq.ParquetFile, span: Span, columns: Sequence[str] | None, chunk_rows: int
 ) -> Iterator[pa.RecordBatch]:
     """Read exactly the span's rows, from the row groups that overlap it."""
     begin, end = span.first_row, span.first_row + span.rows
@@ -189,7 +170,7 @@ def _cut(batches: Iterator[pa.RecordBatch], chunk_rows: int) -> Iterator[pa.Tabl
         yield pa.Table.from_batches(held)
 
 
-def _add_hive_columns(rows: pa.Table, partition: "Partition", columns: Sequence[str]) -> pa.Table:
+def _add_hive_columns(rows: pa.Table, partition: Partition, columns: Sequence[str]) -> pa.Table:
     for name in columns:
         if name in partition.hive:
             text = None if partition.hive[name] == HIVE_NULL else partition.hive[name]
@@ -198,36 +179,45 @@ def _add_hive_columns(rows: pa.Table, partition: "Partition", columns: Sequence[
 
 
 @contextmanager
-def open_partition(dataset: "Dataset", partition: "Partition", *, ahead: bool = False) -> Iterator[pq.ParquetFile]:
+def open_partition(dataset: Dataset, partition: Partition, *, ahead: bool = False) -> Iterator[pq.ParquetFile]:
     """Open a file of a dataset so that column chunks are streamed, not held.
 
     With `ahead` the columns of a row group are fetched from a store by few requests, unless they are too large for it.
     """
-    if isinstance(dataset.filesystem, pyarrow.fs.FileSystem):
-        with open_parquet(Path(partition.uri)) as file:
-            yield file
-        return
-    with explain_storage_errors(partition.path):
-        source = RangedFile(dataset.filesystem, partition.uri, partition.bytes)
-        ahead = ahead and partition.group_bytes <= MOST_AHEAD_BYTES
-        with pq.ParquetFile(source, pre_buffer=ahead, buffer_size=0 if ahead else STORE_BUFFER_BYTES) as file:
-            yield file
+    ahead = ahead and partition.group_bytes <= MOST_AHEAD_BYTES
+    with (
+        explain_storage_errors(partition.path),
+        open_file(dataset.filesystem, partition.uri, partition.bytes, ahead=ahead) as file,
+    ):
+        yield file
 
 
 @contextmanager
 def open_parquet(place: Place) -> Iterator[pq.ParquetFile]:
-    """Open a Parquet file so that column chunks are streamed, not held."""
+    """Open any Parquet file, likewise."""
     if is_local(place):
+        with open_file(None, str(place), 0) as file:
+            yield file
+        return
+    with explain_storage_errors(place), open_file(place.fs, place.path, place.fs.size(place.path)) as file:
+        yield file
+
+
+@contextmanager
+def open_file(
+    filesystem: AbstractFileSystem | None, uri: str, n_bytes: int, *, ahead: bool = False
+) -> Iterator[pq.ParquetFile]:
+    """Open a Parquet file of a store, whose size is known, or of this machine's disks."""
+    if filesystem is None:
         with (
-            pyarrow.fs.LocalFileSystem().open_input_file(str(place)) as local,
+            pyarrow.fs.LocalFileSystem().open_input_file(uri) as local,
             pq.ParquetFile(local, pre_buffer=False, buffer_size=_READ_BUFFER_BYTES) as file,
         ):
             yield file
         return
-    with explain_storage_errors(place):
-        source = RangedFile(place.fs, place.path, place.fs.size(place.path))
-        with pq.ParquetFile(source, pre_buffer=False, buffer_size=STORE_BUFFER_BYTES) as file:
-            yield file
+    source = RangedFile(filesystem, uri, n_bytes)
+    with pq.ParquetFile(source, pre_buffer=ahead, buffer_size=0 if ahead else STORE_BUFFER_BYTES) as file:
+        yield file
 
 
 def first_line(cause: BaseException) -> str:

@@ -1,16 +1,16 @@
 """What a file must hold: its feature columns in usable types, and room for the cluster columns."""
 
 import urllib.parse
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 import numpy as np
 import pyarrow as pa
 
+from kmstream.columns import is_categorical, is_numeric, is_time, parse_time
 from kmstream.config import FeaturesConfig
 from kmstream.errors import SchemaMismatchError
-from kmstream.features import is_categorical, is_numeric
-from kmstream.weights import is_time, parse_time
 
 CLUSTER_COLUMNS = ("cluster_id", "cluster_label", "cluster_distance", "cluster_margin")
 HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
@@ -50,34 +50,53 @@ def check_schema(
         Names the column, its type and the file.
     """
     for name in features.columns:
-        numeric = name in features.numeric
-        if name in hive:
-            if numeric and hive[name] != HIVE_NULL and not _is_number(hive[name]):
-                raise _mismatch(f"feature {name!r} is {hive[name]!r} in the folder name; expected a number", path)
-            continue
-        places = schema.get_all_field_indices(name)
-        if not places:
-            raise _mismatch(
-                f"feature column {name!r} is missing; the file has {', '.join(map(repr, schema.names[:12]))}"
-                + (" …" if len(schema.names) > 12 else ""),
-                path,
-            )
-        if len(places) > 1:
-            raise _mismatch(f"feature column {name!r} is there {len(places)} times; expected once", path)
-        kind = schema.field(places[0]).type
-        if not (is_numeric(kind) if numeric else is_categorical(kind)):
-            cure = "list it under features.categorical" if numeric and is_categorical(kind) else "convert it"
-            expected = "numbers" if numeric else "text, integers or booleans"
-            raise _mismatch(
-                f"feature column {name!r} has type {kind}; expected {expected}", path, f"Leave it out, or {cure}."
-            )
+        _check_feature(schema, hive, name, path, numeric=name in features.numeric)
     names = schema.names if carried is None else carried
     if taken := [name for name in names if name in CLUSTER_COLUMNS]:
         cure = "Rename it, or set output.columns to the columns to carry."
-        raise _mismatch(f"the input already has a column {taken[0]!r}; expected none of that name", path, cure)
+        raise make_mismatch(f"the input already has a column {taken[0]!r}; expected none of that name", path, cure)
     if absent := [name for name in names if name not in schema.names]:
-        has = ", ".join(map(repr, schema.names[:12]))
-        raise _mismatch(f"output.columns names {absent[0]!r}; the file has {has}", path)
+        has = name_columns(schema.names)
+        raise make_mismatch(f"output.columns names {absent[0]!r}; the file has {has}", path)
+
+
+def _check_feature(schema: pa.Schema, hive: Mapping[str, str], name: str, path: str, *, numeric: bool) -> None:
+    if name in hive:
+        if numeric and hive[name] != HIVE_NULL and not _is_number(hive[name]):
+            raise make_mismatch(f"feature {name!r} is {hive[name]!r} in the folder name; expected a number", path)
+        return
+    kinds = [field.type for field in schema if field.name == name]
+    if not kinds:
+        raise make_mismatch(f"feature column {name!r} is missing; the file has {name_columns(schema.names)}", path)
+    if len(kinds) > 1:
+        raise make_mismatch(f"feature column {name!r} is there {len(kinds)} times; expected once", path)
+    if not (is_numeric(kinds[0]) if numeric else is_categorical(kinds[0])):
+        expected = "numbers" if numeric else "text, integers or booleans"
+        cure = "list it under features.categorical" if numeric and is_categorical(kinds[0]) else "convert it"
+        problem = f"feature column {name!r} has type {kinds[0]}; expected {expected}"
+        raise make_mismatch(problem, path, f"Leave it out, or {cure}.")
+
+
+@dataclass(frozen=True)
+class _Need:
+    """What a setting asks of a column: the words for it, the types, and the values where it is in a folder's name."""
+
+    key: str
+    expected: str
+    takes_type: Callable[[pa.DataType], bool]
+    takes_text: Callable[[str], bool]
+
+
+_WEIGHT = _Need("features.weight", "numbers", is_numeric, lambda text: text == HIVE_NULL or _is_number(text))
+_TIME = _Need(
+    "dataset.time",
+    "timestamps, dates, or text such as 2024-04",
+    is_time,
+    lambda text: bool(np.isfinite(parse_time(text))),
+)
+_PART_OF_TIME = _Need(
+    "dataset.time", "years, months and days", lambda kind: is_time(kind) or is_categorical(kind), lambda _: True
+)
 
 
 def check_weight_columns(schema: pa.Schema, hive: Mapping[str, str], weight: str, time: str, path: str) -> None:
@@ -92,30 +111,27 @@ def check_weight_columns(schema: pa.Schema, hive: Mapping[str, str], weight: str
     ------
     SchemaMismatchError
     """
-    several = "/" in time
-    needed = [(weight, "features.weight", is_numeric, "numbers")]
-    needed += [
-        (name, "dataset.time", (lambda kind: is_time(kind) or is_categorical(kind)) if several else is_time, expected)
-        for name in time.split("/")
-        for expected in ["years, months and days" if several else "timestamps, dates, or text such as 2024-04"]
-    ]
-    for name, key, is_usable, expected in needed:
-        if not name:
-            continue
-        if name in hive:
-            text = hive[name]
-            usable = _is_number(text) if key == "features.weight" else several or np.isfinite(parse_time(text))
-            if not usable and (text != HIVE_NULL or key == "dataset.time"):
-                raise _mismatch(f"{key} {name!r} is {text!r} in the folder name; expected {expected}", path)
-        elif schema.names.count(name) > 1:
-            n_times = schema.names.count(name)
-            raise _mismatch(f"column {name!r} of {key} is there {n_times} times; expected once", path)
-        elif name not in schema.names:
-            raise _mismatch(f"column {name!r} of {key} is missing", path, f"Mend the file, or change {key}.")
-        elif not is_usable(schema.field(name).type):
-            kind = schema.field(name).type
-            cure = f"Convert it, or change {key}."
-            raise _mismatch(f"column {name!r} of {key} has type {kind}; expected {expected}", path, cure)
+    if weight:
+        _check_need(schema, hive, weight, _WEIGHT, path)
+    for name in filter(None, time.split("/")):
+        _check_need(schema, hive, name, _PART_OF_TIME if "/" in time else _TIME, path)
+
+
+def _check_need(schema: pa.Schema, hive: Mapping[str, str], name: str, need: _Need, path: str) -> None:
+    if name in hive:
+        if not need.takes_text(hive[name]):
+            where = f"is {hive[name]!r} in the folder name"
+            raise make_mismatch(f"{need.key} {name!r} {where}; expected {need.expected}", path)
+        return
+    kinds = [field.type for field in schema if field.name == name]
+    what = f"column {name!r} of {need.key}"
+    if not kinds:
+        raise make_mismatch(f"{what} is missing", path, f"Mend the file, or change {need.key}.")
+    if len(kinds) > 1:
+        raise make_mismatch(f"{what} is there {len(kinds)} times; expected once", path)
+    if not need.takes_type(kinds[0]):
+        cure = f"Convert it, or change {need.key}."
+        raise make_mismatch(f"{what} has type {kinds[0]}; expected {need.expected}", path, cure)
 
 
 def find_key_type(schema: pa.Schema, key: str, path: str) -> pa.DataType:
@@ -161,7 +177,7 @@ def make_key_error(key: str, problem: str, path: str) -> SchemaMismatchError:
     cure = "Name a column as dataset.key that every file has, in one type, with one value for each entity."
     if "double" in problem or "float" in problem:
         cure += " Of numbers with a fraction, write integers: in pandas astype('Int64')."
-    return _mismatch(f"key column {key!r} {problem}", path, cure)
+    return make_mismatch(f"key column {key!r} {problem}", path, cure)
 
 
 def plain_key_type(kind: pa.DataType) -> pa.DataType | None:
@@ -192,13 +208,25 @@ def sortable_type(kind: pa.DataType) -> pa.DataType:
     return pa.large_string() if pa.types.is_string(kind) else kind
 
 
-def _mismatch(
+def make_mismatch(
     text: str, path: str, cure: str = "Mend the file or move it out of dataset.path, or change [features]."
 ) -> SchemaMismatchError:
+    """Say what a file holds that it should not, or lacks; where; and what to do."""
     error = SchemaMismatchError(text)
     error.add_note(f"in {path}")
     error.add_note(cure)
     return error
+
+
+def name_columns(names: Sequence[str]) -> str:
+    """Name the columns of a file, the first dozen of them.
+
+    Examples
+    --------
+    >>> name_columns(["x", "y"])
+    "'x', 'y'"
+    """
+    return ", ".join(map(repr, names[:12])) + " …" * (len(names) > 12)
 
 
 def _is_number(text: str) -> bool:

@@ -10,9 +10,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from kmstream.dataset import find_key_type, open_parquet, sortable_type, widen_key_type
-from kmstream.dataset.read import first_line
-from kmstream.dataset.schema import make_key_error
+from kmstream.dataset import (
+    find_key_type,
+    first_line,
+    make_key_error,
+    open_parquet,
+    sortable_type,
+    widen_key_type,
+)
 from kmstream.entities.held import Held
 from kmstream.errors import CorruptFileError, StorageError
 from kmstream.storage import Place

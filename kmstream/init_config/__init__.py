@@ -1,8 +1,7 @@
 """A first `kmstream.toml` for a dataset, from its footers and a few rows: what `kmstream init` writes.
 
-Read in this order: this file (from a dataset to a file), `facts` (what is known of each column), `judge` (which
-is a feature, and why not), `render`
-(the text, every key with its default and its comment).
+Read in this order: this file (from a dataset to a file), `facts` (what is known of each column), `judge` (which is a
+feature, and why not), `render` (the text, every key with its default and its comment).
 """
 
 import math
@@ -20,6 +19,7 @@ from kmstream.errors import ConfigError, DataError, MemoryLimitError
 from kmstream.init_config.judge import Column, judge_columns
 from kmstream.init_config.render import render_config
 from kmstream.plan import make_plan
+from kmstream.report.wording import count
 from kmstream.storage import replace_file
 
 N_CLUSTERS = 5
@@ -86,7 +86,7 @@ def write_config(dataset: str, target: Path, *, force: bool = False) -> Survey:
         raise error
     folder = target.absolute().parent
     survey = survey_dataset(dataset, folder)
-    seen = f"{survey.rows:,} rows in {survey.partitions} file{'' if survey.partitions == 1 else 's'}"
+    seen = f"{count(survey.rows, 'row')} in {count(survey.partitions, 'file')}"
     text = render_config(survey.columns, survey.values, seen=seen)
     config = parse_config(tomllib.loads(text), base_dir=folder)
     if limit := _find_memory_limit(config):

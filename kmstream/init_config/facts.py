@@ -1,7 +1,6 @@
 """What footers and a few rows say of every column."""
 
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property
@@ -13,12 +12,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from kmstream.dataset import Dataset, Partition, Span, open_partition, read_batches
-from kmstream.features import is_numeric, to_float64
+from kmstream.columns import is_numeric, to_float64
+from kmstream.dataset import Dataset, Span, read_batches, read_footers
 from kmstream.report.wording import shorten
 
 SAMPLE_ROWS = 10_000  # of the first file, and of the last
-_FOOTER_THREADS = 8
 _LONGEST_KIND = 24  # characters; a nested type can fill a page
 
 
@@ -132,24 +130,18 @@ class Facts:
 def gather_facts(dataset: Dataset) -> list[Facts]:
     """Read the footers, and up to 10,000 rows of the first and the last file, in the order of their columns."""
     facts: dict[str, Facts] = {}
-    with ThreadPoolExecutor(_FOOTER_THREADS) as pool:
-        for metadata, schema in pool.map(lambda one: _read_footer(dataset, one), dataset.partitions):
-            for name in dict.fromkeys(schema.names):
-                _add_schema(facts.setdefault(name, Facts(name)), schema, metadata.num_rows)
-            for group in map(metadata.row_group, range(metadata.num_row_groups)):
-                for column in map(group.column, range(group.num_columns)):
-                    if column.path_in_schema in facts:  # parts of nested columns have paths of their own
-                        _add_statistics(facts[column.path_in_schema], column)
+    for _, metadata, schema in read_footers(dataset):
+        for name in dict.fromkeys(schema.names):
+            _add_schema(facts.setdefault(name, Facts(name)), schema, metadata.num_rows)
+        for group in map(metadata.row_group, range(metadata.num_row_groups)):
+            for column in map(group.column, range(group.num_columns)):
+                if column.path_in_schema in facts:  # parts of nested columns have paths of their own
+                    _add_statistics(facts[column.path_in_schema], column)
     for batch in _read_samples(dataset):
         for name in dict.fromkeys(batch.column_names):
             if name in facts and not facts[name].twice:
                 facts[name].samples.append(batch.column(name))
     return list(facts.values())
-
-
-def _read_footer(dataset: Dataset, partition: Partition) -> tuple[pq.FileMetaData, pa.Schema]:
-    with open_partition(dataset, partition) as file:
-        return file.metadata, file.schema_arrow
 
 
 def _add_schema(facts: Facts, schema: pa.Schema, rows: int) -> None:
@@ -174,10 +166,10 @@ def _add_statistics(facts: Facts, column: pq.ColumnChunkMetaData) -> None:
 
 
 def _read_samples(dataset: Dataset) -> Iterable[pa.Table]:
-    for partition in dict.fromkeys((dataset.partitions[0].path, dataset.partitions[-1].path)):
-        [found] = (one for one in dataset.partitions if one.path == partition)
-        if found.rows:
-            span = Span(found, 0, min(SAMPLE_ROWS, found.rows))
+    first, last = dataset.partitions[0], dataset.partitions[-1]
+    for partition in {one.path: one for one in (first, last)}.values():
+        if partition.rows:
+            span = Span(partition, 0, min(SAMPLE_ROWS, partition.rows))
             yield from (batch for _, batch in read_batches(dataset, span, SAMPLE_ROWS, None))
 
 

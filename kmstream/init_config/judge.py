@@ -2,7 +2,6 @@
 
 import math
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,9 +96,8 @@ def _judge(facts: Facts, n_files: int) -> Column:
         if facts.n_distinct > MAX_CATEGORIES:
             return column("left out", f"text with {facts.n_distinct:,} different values in the rows read")
         return column("offered", f"text with {facts.n_distinct} different values")
-    for looks_like in _NUMBERS_THAT_ARE_NONE:
-        if why := looks_like(facts):
-            return column("left out", why)
+    if why := _is_calendar_part(facts) or _is_moment(facts) or _counts_rows(facts):
+        return column("left out", why)
     if any(map(pa.types.is_boolean, facts.kinds)) or (facts.is_integer and {facts.low, facts.high} == {0.0, 1.0}):
         return column("offered", "yes or no")
     if _is_code(facts):
@@ -191,9 +189,6 @@ def _is_moment(facts: Facts) -> str | None:
     if facts.low >= 0 and 1000 <= facts.high <= 2400 and _between(numbers % 100, 0, 59):
         return "a time of day, written as hours and minutes"
     return None
-
-
-_NUMBERS_THAT_ARE_NONE: tuple[Callable[[Facts], str | None], ...] = (_is_calendar_part, _is_moment, _counts_rows)
 
 
 def _is_code(facts: Facts) -> bool:

@@ -3,10 +3,19 @@
 Importing this package is light. `write_report` imports the rest when it is called, because evidently alone takes
 seconds to load.
 
-Read in this order: `facts` (what the callers fill in), `verdict` (sentences), `tables` and `sample_notes` (HTML),
-`plots`, `segment_plots` and `distribution_plots` (figures), `drift_tests` (thresholds), `metrics`, `sample_metrics` and
-`snapshot` (evidently's Report), `page` (the frame around all of it), `card` (Markdown); `workspace`, `dashboard` (the
-runs one after the other, in evidently's UI).
+What is told: `facts` (what the callers fill in, beside drift.json), `verdict` (the sentences on top), `wording`
+(numbers and names).
+
+The page of a run, from the outside in: `page` puts it together, `frame` is around it (`page.css` its looks), `sections`
+lists its parts with a note on each. Their tables: `tables`, `separation` (What separates the segments), written by
+`markup`. Their plots, all in the looks of `plot_style`: `change_plots` (Segments, Gate and fit), `map_plots` (Where the
+segments lie), `distribution_plots` (Distributions by segment), `flow_plots` (From old segments to new ones, Who moved);
+`widgets` puts them into the page.
+
+The same figures in evidently: `snapshot` runs its Report over `metrics` and `sample_metrics`, each a `calculation`,
+with `drift_tests` (thresholds). The runs one after the other, in its UI: `workspace`, `dashboard`.
+
+The other pages: `card` (a model, in Markdown), `choice` (choose-k).
 """
 
 from collections.abc import Mapping

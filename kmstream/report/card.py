@@ -5,7 +5,7 @@ from typing import Any
 
 from kmstream.report.facts import ModelFacts, Scalar
 from kmstream.report.verdict import explain, living_segments, ranked
-from kmstream.report.wording import NOTHING, as_markdown, count, moment, number, percent
+from kmstream.report.wording import NOTHING, as_markdown, count, moment, name_check, number, percent
 
 _LIMITS = """\
 - K-means puts every row into the segment whose centre is nearest. It finds round segments of similar width; long,
@@ -76,26 +76,27 @@ def _features(model: ModelFacts) -> str:
 
 
 def _segments(drift: Mapping[str, Any]) -> str:
-    segments = living_segments(drift)
-    features = list(dict.fromkeys(feature for s in segments for feature in s.get("centroid") or ()))
-    compared = drift.get("reference") is not None
+    segments, compared = living_segments(drift), drift["reference"] is not None
+    features = list(dict.fromkeys(feature for s in segments for feature in s["centroid"]))
     head = ["Segment", "Status", "Rows", "Share"] + ["Share before", "Centre moved"] * compared
     rows = []
     for s in segments:
-        before = [percent(s.get("reference_share")), number(s.get("centroid_shift_radii"), 3)] * compared
-        centre = [number((s.get("centroid") or {}).get(feature)) for feature in features]
-        name = as_markdown(s.get("cluster_label"))
+        before = [percent(s["reference_share"]), number(s["centroid_shift_radii"], 3)] * compared
+        centre = [number(s["centroid"][feature]) for feature in features]
         rows.append(
-            [name, str(s.get("status") or ""), number(s.get("rows")), percent(s.get("share")), *before, *centre]
+            [as_markdown(s["cluster_label"]), s["status"], number(s["rows"]), percent(s["share"]), *before, *centre]
         )
-    table = _table([*head, *map(as_markdown, features)], rows, numbers_from=2)
-    words = "\n".join(
-        f"- {as_markdown(s.get('cluster_label'))}: {as_markdown(s['description'])}"
+    words = [
+        f"- {as_markdown(s['cluster_label'])}: {as_markdown(s['description'])}"
         for s in segments
         if s.get("description")
-    )
-    centres = f"{table}\n\nThe last columns are the centres, in original units." if features else table
-    return f"{centres}\n\n{words}" if words else centres
+    ]
+    parts = [
+        _table([*head, *map(as_markdown, features)], rows, numbers_from=2),
+        "The last columns are the centres, in original units.",
+        "\n".join(words),
+    ]
+    return "\n\n".join(part for part in parts if part)
 
 
 def _quality(model: ModelFacts, drift: Mapping[str, Any]) -> str:
@@ -109,17 +110,17 @@ def _quality(model: ModelFacts, drift: Mapping[str, Any]) -> str:
     if truth := quality.get("truth"):
         agreement = f"ARI {number(truth['ari'], 3)}, NMI {number(truth['nmi'], 3)}"
         lines.append(f"- Agreement with the classes in {as_markdown(truth['column'])}: {agreement}")
-    if drift.get("ari") is not None:
-        lines.append(f"- Agreement with {as_markdown(drift.get('reference'))} (ARI): {number(drift['ari'], 3)}")
-    if drift.get("severity") not in {None, "ok"}:
-        lines.append(f"- Its data against those of {as_markdown(drift.get('reference'))}:")
-    lines += [f"  - {as_markdown(explain(reason))}" for reason in ranked(drift.get("reasons") or ())]
+    if drift["ari"] is not None:
+        lines.append(f"- Agreement with {as_markdown(drift['reference'])} (ARI): {number(drift['ari'], 3)}")
+    if drift["reasons"]:
+        lines.append(f"- Its data against those of {as_markdown(drift['reference'])}:")
+    lines += [f"  - {as_markdown(explain(reason))}" for reason in ranked(drift["reasons"])]
     gate = [
         [
-            as_markdown(str(check.get("check")).replace("_", " ")),
-            "passed" if check.get("ok") else "**failed**",
-            as_markdown(number(check.get("observed"))),
-            as_markdown(number(check.get("limit"))),
+            as_markdown(name_check(check)),
+            "passed" if check["ok"] else "**failed**",
+            number(check["observed"]),
+            number(check["limit"]),
         ]
         for check in model.gate
     ]

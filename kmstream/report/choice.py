@@ -1,24 +1,19 @@
 """The page of choose-k: what each number of segments is worth, drawn and in a table, and which one that speaks for.
 
-Plotly draws it by itself; the page forbids itself every connection.
+Plotly draws it by itself.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from importlib.resources import files
 from typing import Any
 
 import plotly.graph_objects as go
 import plotly.offline
 
-import kmstream
+from kmstream.report.frame import render_figures, render_frame, render_heading, render_verdict
 from kmstream.report.markup import Column, render_table
-from kmstream.report.plots import NOW, PALE
-from kmstream.report.wording import NOTHING, as_html, moment, number, percent
+from kmstream.report.plot_style import NOW, PALE
+from kmstream.report.wording import NOTHING, as_html, as_sentence, moment, number, percent
 
-_POLICY = (
-    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; "
-    "base-uri 'none'; form-action 'none'"
-)
 _HEIGHT = 300
 MAX_TICKS = 16  # beyond, plotly chooses which k to write
 _STYLE = """
@@ -62,51 +57,43 @@ def render_choice(result: Mapping[str, Any], *, created: str) -> str:
     created : str
         ISO 8601 time.
     """
+    title = f"{as_html(result['name'])}: how many segments?"
+    figures = _draw_measures(result)
+    places = {title: f"plot-{i}" for i, title in enumerate(figures)}
+    plots = "".join(f'<div><h3>{title}</h3><div id="{place}"></div></div>' for title, place in places.items())
+    line = "The line marks the recommended k. " if result["recommended"] else ""
+    parts = [
+        render_heading("choice of k", title, f"{as_html(moment(created))}, {_tell_rows(result)}"),
+        _verdict(result),
+        _figures(result),
+        f"""<section id="plots"><h2>Measures by k</h2>
+<p class="muted">{line}{_tell_elbow(result)}</p>
+<div class="plots">{plots}</div></section>""",
+        f'<section id="table"><h2>Every k</h2>{render_candidates(result)}</section>',
+        f'<section id="read"><h2>How to read it</h2>{_explain_measures(result)}</section>',
+    ]
+    scripts = f"<script>{plotly.offline.get_plotlyjs()}</script>\n" + _draw(
+        {places[title]: figure for title, figure in figures.items()}
+    )
+    return render_frame(title, parts, drawn_by="Plotly", scripts=scripts, style=_STYLE)
+
+
+def _draw_measures(result: Mapping[str, Any]) -> dict[str, go.Figure]:
+    """Draw the measures that tell most, by title; without those that no k has."""
     candidates, chosen = result["k"], result["recommended"]
-    name = as_html(result["name"])
-    style = (files("kmstream.report") / "page.css").read_text(encoding="utf-8")
     drawn = {
         "Silhouette": draw_measure(candidates, "silhouette", chosen),
         "Stability": draw_measure(candidates, "stability", chosen, top=1.0),
         "Inertia per row": draw_measure(candidates, "inertia_per_row", chosen),
     }
-    places = {f"plot-{i}": (title, figure) for i, (title, figure) in enumerate(drawn.items()) if figure is not None}
-    plots = "".join(f'<div><h3>{title}</h3><div id="{place}"></div></div>' for place, (title, _) in places.items())
+    return {title: figure for title, figure in drawn.items() if figure is not None}
+
+
+def _explain_measures(result: Mapping[str, Any]) -> str:
     truth = result.get("truth")
     meanings = _HOW_TO_READ | ({f"ARI, NMI with {truth}": _AGREEMENT} if truth else {})
     read = "".join(f"<dt>{as_html(term)}</dt><dd>{as_html(text)}</dd>" for term, text in meanings.items())
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="generator" content="kmstream {kmstream.__version__}">
-<title>{name}: how many segments?</title>
-<style>{style}{_STYLE}</style>
-<script>{plotly.offline.get_plotlyjs()}</script>
-</head>
-<body>
-<main class="page">
-<header>
-<div class="over">kmstream, choice of k</div>
-<h1>{name}: how many segments?</h1>
-<p>{as_html(moment(created))}, {_tell_rows(result)}</p>
-</header>
-{_verdict(result)}
-{_figures(result)}
-<section id="plots"><h2>Measures by k</h2>
-<p class="muted">{"The line marks the recommended k. " if chosen else ""}{_tell_elbow(result)}</p>
-<div class="plots">{plots}</div></section>
-<section id="table"><h2>Every k</h2>{render_candidates(result)}</section>
-<section id="read"><h2>How to read it</h2><dl class="read">{read}</dl></section>
-<footer>Made by kmstream {kmstream.__version__} with Plotly. One file, no network needed.
-<noscript>The plots need JavaScript; every figure is in the table.</noscript></footer>
-</main>
-{_draw({place: figure for place, (_, figure) in places.items()})}
-</body>
-</html>
-"""
+    return f'<dl class="read">{read}</dl>'
 
 
 def render_candidates(result: Mapping[str, Any]) -> str:
@@ -189,20 +176,18 @@ def _verdict(result: Mapping[str, Any]) -> str:
     chosen = result["recommended"]
     level, title = ("ok", f"{chosen} segments") if chosen else ("warn", "No k stands out")
     sentence = result["reason"].removeprefix("no k stands out: ")
-    notes = "".join(f"<li>{as_html(note)}</li>" for note in result["notes"])
-    more = f"<ol>{notes}</ol>" if notes else ""
-    sentence = f"{sentence[:1].upper()}{sentence[1:]}"
-    return f'<div class="verdict {level}"><h2>{title}</h2><p>{as_html(sentence)}</p>{more}</div>'
+    return render_verdict(
+        level, title, as_sentence(sentence), [f"<li>{as_html(note)}</li>" for note in result["notes"]]
+    )
 
 
 def _figures(result: Mapping[str, Any]) -> str:
     best = next((one for one in result["k"] if one["k"] == result["recommended"]), None)
-    shown = {"Recommended": NOTHING if best is None else str(best["k"])}
+    shown = {"Recommended": number(result["recommended"])}
     if best is not None:
         shown |= {"Silhouette": _hundredths(best["silhouette"]), "Stability (ARI)": _hundredths(best["stability"])}
     shown |= {"Elbow": number(result["elbow"]), "Rows": f"{result['rows']:,}", "Sampled": f"{result['sample_rows']:,}"}
-    cells = "".join(f"<div><dt>{term}</dt><dd>{value}</dd></div>" for term, value in shown.items())
-    return f'<dl class="figures">{cells}</dl>'
+    return render_figures(shown)
 
 
 def _tell_rows(result: Mapping[str, Any]) -> str:

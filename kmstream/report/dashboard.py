@@ -6,51 +6,34 @@ from evidently.sdk.panels import bar_plot_panel, line_plot_panel
 
 from kmstream.report import metrics
 
+_LINES = (  # of the totals: title, legend, key, how to read it
+    ("PSI of the shares", "PSI", "share_psi", "how far the mix of the segments is from the reference"),
+    ("Largest shift of a centre", "radii", "centroid_shift_radii", "in radii of its segment in the reference"),
+    ("Inertia ratio", "ratio", "inertia_ratio", "inertia per row; above 1 rows lie farther from their centres"),
+    (
+        "Share of outliers",
+        "share",
+        "outlier_share",
+        "rows beyond the 99 % distance of the reference; 0.01 when nothing changed",
+    ),
+)
+
 
 def make_panels() -> list[DashboardPanelPlot]:
-    """Give the panels in their order."""
-    totals = metrics.DriftTotals
+    """Give the panels in their order: two small ones in each line, then two wide ones."""
+    severity = _series(metrics.DriftSeverity, "severity")
+    rows = _series(metrics.DriftTotals, "rows", label="rows")
+    shares, psi = (_series(metric, "{{label}}") for metric in (metrics.SegmentShare, metrics.FeaturePSI))
+    named = "by the names that the segments had in the run"
     return [
-        bar_plot_panel(
-            "Severity",
-            [_series(metrics.DriftSeverity, "severity")],
-            "0 ok, 1 warn, 2 alert; click a run to open it",
-            size="half",
+        bar_plot_panel("Severity", [severity], "0 ok, 1 warn, 2 alert; click a run to open it", size="half"),
+        *(
+            line_plot_panel(title, [_series(metrics.DriftTotals, legend, label=key)], told, size="half")
+            for title, legend, key, told in _LINES
         ),
-        line_plot_panel(
-            "PSI of the shares",
-            [_series(totals, "PSI", label="share_psi")],
-            "how far the mix of the segments is from the reference",
-            size="half",
-        ),
-        line_plot_panel(
-            "Largest shift of a centre",
-            [_series(totals, "radii", label="centroid_shift_radii")],
-            "in radii of its segment in the reference",
-            size="half",
-        ),
-        line_plot_panel(
-            "Inertia ratio",
-            [_series(totals, "ratio", label="inertia_ratio")],
-            "inertia per row; above 1 rows lie farther from their centres",
-            size="half",
-        ),
-        line_plot_panel(
-            "Share of outliers",
-            [_series(totals, "share", label="outlier_share")],
-            "rows beyond the 99 % distance of the reference; 0.01 when nothing changed",
-            size="half",
-        ),
-        bar_plot_panel("Rows", [_series(totals, "rows", label="rows")], "compared in the run", size="half"),
-        bar_plot_panel(
-            "Share per segment",
-            [_series(metrics.SegmentShare, "{{label}}")],
-            "by the names that the segments had in the run",
-            stacked=True,
-        ),
-        line_plot_panel(
-            "PSI per feature", [_series(metrics.FeaturePSI, "{{label}}")], "on bins frozen at the baseline"
-        ),
+        bar_plot_panel("Rows", [rows], "compared in the run", size="half"),
+        bar_plot_panel("Share per segment", [shares], named, stacked=True),
+        line_plot_panel("PSI per feature", [psi], "on bins frozen at the baseline"),
     ]
 
 

@@ -1,21 +1,23 @@
-"""How a feature is distributed in each segment: histograms and box plots of numbers, stacked bars of categories."""
+"""The section Distributions by segment: histograms and box plots of numbers, stacked bars of categories."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
+from numpy.typing import NDArray
 
-from kmstream.report.plots import MUTED, THEN, faded
-from kmstream.report.segment_plots import lay_out_plain, name_rows
-from kmstream.report.wording import as_plot_text, number, percent
+from kmstream.report.plot_style import INVISIBLE, MUTED, THEN, faded, hover_name, lay_out_plain, name_rows, tick_name
+from kmstream.report.wording import number, percent
 
 MAX_FILLED = 4  # areas over each other; more are lines alone
 TICKS = 8
 _WIDE = 5.0  # on an axis that goes so far, fractions would be crowded at its beginning
 _CATEGORY_COLOURS = ("#1e3a5f", "#3f7cac", "#95afba", "#bdc4a7", "#d5e1a3", "#e2b56b", "#c97c5d", "#7d4f50")
+
+FloatArray = NDArray[np.float64]
 
 
 def draw_histogram(found: Mapping[str, Any], colours: Mapping[str, str]) -> go.Figure:
@@ -31,7 +33,7 @@ def draw_histogram(found: Mapping[str, Any], colours: Mapping[str, str]) -> go.F
         By segment.
     """
     edges = np.asarray(found["edges"], dtype=float)
-    at = _place(edges, found["kind"])
+    at = _to_axis(edges, found["kind"])
     bins = [f"{number(low, 3)} to {number(high, 3)}" for low, high in pairwise(edges.tolist())]
     there = {label: np.asarray(counts, dtype=float) for label, counts in found["counts"].items() if any(counts)}
     shares = {label: counts / (counts.sum() + found["beyond"][label]) for label, counts in there.items()}
@@ -50,7 +52,7 @@ def draw_histogram(found: Mapping[str, Any], colours: Mapping[str, str]) -> go.F
             fill="tozeroy" if len(there) <= MAX_FILLED else "none",
             fillcolor=faded(colour, 0.12),
             text=[*text, text[-1]],
-            hovertemplate=f"{as_plot_text(label, 40)}<br>%{{text}}<extra></extra>",
+            hovertemplate=f"{hover_name(label)}<br>%{{text}}<extra></extra>",
         )
     lay_out_plain(figure, _height(len(there)))
     figure.update_xaxes(**_value_ticks(edges, found["kind"]), showgrid=False)
@@ -67,7 +69,7 @@ def draw_boxes(found: Mapping[str, Any], colours: Mapping[str, str]) -> go.Figur
     there.reverse()  # the first is on top
     figure, edges = go.Figure(), np.asarray(found["edges"], dtype=float)
     for i, (label, values) in enumerate(there):
-        low, q1, median, q3, high = _place(np.asarray(values, dtype=float), found["kind"]).round(5).tolist()
+        low, q1, median, q3, high = _to_axis(np.asarray(values, dtype=float), found["kind"]).round(5).tolist()
         colour = colours.get(label, THEN)
         figure.add_box(
             y=[i],
@@ -84,8 +86,8 @@ def draw_boxes(found: Mapping[str, Any], colours: Mapping[str, str]) -> go.Figur
         )
         q = [number(value, 4) for value in values]
         spread = f"half of the rows {q[1]} to {q[3]}<br>5 % to 95 % {q[0]} to {q[4]}"
-        text = f"{as_plot_text(label, 40)}<br>median {q[2]}<br>{spread}"
-        hidden = {"size": 18, "color": "rgba(0,0,0,0)"}
+        text = f"{hover_name(label)}<br>median {q[2]}<br>{spread}"
+        hidden = {"size": 18, "color": INVISIBLE}
         figure.add_scatter(x=[median], y=[i], mode="markers", marker=hidden, hovertext=[text], hoverinfo="text")
     lay_out_plain(figure, _height(len(there)))
     name_rows(figure, [label for label, _ in there])
@@ -106,10 +108,10 @@ def draw_categories(found: Mapping[str, Any]) -> go.Figure:
             y=list(range(len(there))),
             orientation="h",
             width=0.7,
-            name=as_plot_text(name, 18),
+            name=tick_name(name),
             marker={"color": THEN if category is None else _CATEGORY_COLOURS[j % len(_CATEGORY_COLOURS)]},
             hovertext=[
-                f"{as_plot_text(label, 40)}<br>{as_plot_text(name, 40)}: {percent(share)}"
+                f"{hover_name(label)}<br>{hover_name(name)}: {percent(share)}"
                 for (label, _), share in zip(there, shares, strict=True)
             ],
             hoverinfo="text",
@@ -147,11 +149,12 @@ def _height(n_segments: int) -> int:
     return max(220, 70 + 24 * n_segments)
 
 
-def _place(values: Any, kind: str) -> Any:  # noqa: ANN401 # an array, of any shape
+def _to_axis(values: FloatArray, kind: str) -> FloatArray:
+    """Give the places of values in original units on the axis of a feature of that kind."""
     return np.log1p(values) if kind == "log1p" else values
 
 
-def _value_ticks(edges: Sequence[float] | np.ndarray, kind: str) -> dict[str, Any]:
+def _value_ticks(edges: FloatArray, kind: str) -> dict[str, Any]:
     """Show original units also where the axis is one of log1p."""
     low, high = float(edges[0]), float(edges[-1])
     if kind != "log1p":

@@ -1,4 +1,4 @@
-"""The thresholds of a run as tests: each measure against its limits, with the verdict that drift.json gives.
+"""The thresholds of a run as tests in evidently's UI: each measure against its limits, as drift.json judged it.
 
 Nothing is judged anew here. What chance alone explains, and what too few rows can't tell, is in no reason of drift.json
 and so passes.
@@ -9,14 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from kmstream.report.facts import RunFacts
-from kmstream.report.verdict import by_size, explain
-from kmstream.report.wording import number, percent, points
+from kmstream.report.tables import TOTALS
+from kmstream.report.verdict import by_size, explain, share_change
+from kmstream.report.wording import name_check, number, tell_figure
 
 _STATUS = {"warn": "WARNING", "alert": "FAIL"}
-_NAMES = {
-    "share_psi": "PSI of the shares",
-    "inertia_ratio": "Inertia per row, times the reference",
-    "outlier_share": "Rows beyond the reference 99 % distance",
+_NAMES_OF_EACH = {
     "share_change": "Change of the share of '{}'",
     "centroid_shift": "Shift of the centre of '{}', in radii",
     "feature_psi": "PSI of the feature '{}'",
@@ -55,16 +53,17 @@ def judge_measure(drift: Mapping[str, Any], measure: str) -> Iterator[Judged]:
     measure : str
         A key of its thresholds.
     """
-    limits = (drift.get("thresholds") or {}).get(measure)
+    limits = (drift["thresholds"] or {}).get(measure)
     if limits is None:
         return
+    name = _NAMES_OF_EACH.get(measure) or TOTALS[measure][0]
     about = "feature" if measure == "feature_psi" else "label"
-    reasons = {one.get(about): one for one in drift.get("reasons") or () if one.get("measure") == measure}
-    for whose, value in _values(drift, measure):
+    reasons = {one[about]: one for one in drift["reasons"] if one["measure"] == measure}
+    for whose, value in _find_figures(drift, measure):
         reason = reasons.get(whose)
         yield Judged(
             id=measure,
-            name=_NAMES[measure].format(whose),
+            name=name.format(whose),
             text=explain(reason) if reason else _tell_passed(drift, measure, value, limits),
             status=_STATUS[reason["severity"]] if reason else "SUCCESS",
             config={about: whose, "value": value, **limits},
@@ -74,36 +73,37 @@ def judge_measure(drift: Mapping[str, Any], measure: str) -> Iterator[Judged]:
 def judge_gate(run: RunFacts) -> Iterator[Judged]:
     """Give the checks that decided about publishing a refit as tests."""
     for check in run.gate:
-        what, whose = str(check.get("check")).replace("_", " "), check.get("label")
+        whose = check.get("label")
         yield Judged(
             id="gate",
-            name=f"Gate: {what}" + (f" of '{whose}'" if whose else ""),
-            text=f"{number(check.get('observed'))}, the limit is {number(check.get('limit'))}.",
-            status="SUCCESS" if check.get("ok") else "FAIL",
+            name=f"Gate: {name_check(check)}" + (f" of '{whose}'" if whose else ""),
+            text=f"{number(check['observed'])}, the limit is {number(check['limit'])}.",
+            status="SUCCESS" if check["ok"] else "FAIL",
             config=dict(check),
         )
 
 
-def _values(drift: Mapping[str, Any], measure: str) -> Iterator[tuple[str | None, float]]:
+def _find_figures(drift: Mapping[str, Any], measure: str) -> Iterator[tuple[str | None, float]]:
+    """Give what is held against the limits, and the label or feature it is about; None: all rows."""
+    found: list[tuple[str | None, float | None]]
     match measure:
         case "share_change":
-            found = [(s["cluster_label"], s["_change"] and abs(s["_change"])) for s in by_size(drift)]
+            found = [(s["cluster_label"], share_change(s)) for s in by_size(drift)]
         case "centroid_shift":
-            found = [(s["cluster_label"], s.get("centroid_shift_radii")) for s in by_size(drift)]
+            found = [(s["cluster_label"], s["centroid_shift_radii"]) for s in by_size(drift)]
         case "feature_psi":
-            found = [(one["feature"], one.get("psi")) for one in drift.get("features") or ()]
+            found = [(one["feature"], one["psi"]) for one in drift["features"]]
         case _:
-            found = [(None, (drift.get("totals") or {}).get(measure))]
-    return ((whose, value) for whose, value in found if value is not None)
+            found = [(None, drift["totals"][measure])]
+    return ((whose, abs(value)) for whose, value in found if value is not None)
 
 
 def _tell_passed(drift: Mapping[str, Any], measure: str, value: float, limits: Mapping[str, float]) -> str:
-    as_text = percent if measure == "outlier_share" else points if measure == "share_change" else number
-    told, warn, alert = (as_text(one).lstrip("+") for one in (value, limits["warn"], limits["alert"]))
-    if not (drift.get("totals") or {}).get("rows"):
+    told, warn, alert = (tell_figure(measure, one) for one in (value, limits["warn"], limits["alert"]))
+    if not drift["totals"]["rows"]:
         return "There are no rows to judge by."
     if value < limits["warn"]:
         return f"{told} (warning from {warn}, alert from {alert})."
-    if measure in (drift.get("too_few_rows") or ()):
+    if measure in drift["too_few_rows"]:
         return f"{told}, of too few rows to judge: chance alone may reach the alert from {alert}."
     return f"{told} is beyond the warning from {warn}, but chance alone makes as much of so few rows."

@@ -1,4 +1,4 @@
-"""What a report or a model card is told about a run, beside drift.json: plain figures, made by the pipeline."""
+"""What a report or a model card is told about a run, beside drift.json: plain figures, filled in by `reporting`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""HTML tables: complete without JavaScript, readable on a phone and on paper."""
+"""How every table is written in HTML: readable without JavaScript, on a phone and on paper."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The part of the page about what separates the segments, from `profile` in drift.json; plain HTML."""
+"""The section What separates the segments, from `profile` in drift.json: two tables of plain HTML."""
 
 from collections.abc import Mapping
 from typing import Any

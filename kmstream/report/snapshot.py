@@ -3,7 +3,7 @@
 import json
 import os
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -16,10 +16,12 @@ import pyarrow.compute as pc
 os.environ.setdefault("DO_NOT_TRACK", "1")  # evidently reads it when it is imported
 
 from evidently import DataDefinition, Dataset, Report
+from evidently.core.metric_types import Metric
 from evidently.core.report import Snapshot
 from evidently.presets import DataDriftPreset
 
 from kmstream.report import metrics, sample_metrics
+from kmstream.report.calculation import DATASET
 from kmstream.report.facts import RunFacts
 from kmstream.report.wording import as_plot_text
 from kmstream.summary import PARTITION
@@ -44,42 +46,52 @@ def build_snapshot(
     -------
     evidently.core.report.Snapshot
     """
-    parts: list[Any] = [
-        metrics.DriftSeverity(),
-        metrics.DriftTotals(),
-        metrics.SegmentRows(),
-        metrics.SegmentShare(),
-    ]
-    if drift.get("reference") is not None:
-        parts += [metrics.SegmentShift(), metrics.FeaturePSI()]
-    if drift.get("ari") is not None:
-        parts.append(metrics.Migration())
-    if drift.get("entities"):
-        parts.append(metrics.EntityMoves())
-    if run.passes:
-        parts.append(metrics.FitHistory())
-    parts += sample_metrics.choose_metrics(drift, run)
-    current, reference = None, None
+    parts: list[Any] = [*_choose_metrics(drift, run)]
+    figures = _dataset(pd.DataFrame({"drift": [_as_json(drift)], "run": [_as_json(asdict(run))]}))
+    current, reference = figures, None
     if reference_sample is not None and current_sample is not None:
-        current, reference = comparable_frames(current_sample, reference_sample)
-        features = most_changed(drift, current.columns)
-        current, reference = current[features], reference[features]
-        if len(current.columns):
+        frames = comparable_frames(current_sample, reference_sample)
+        if features := most_changed(drift, frames[0].columns):
+            current, reference = (_dataset(frame[features]) for frame in frames)
             parts.append(DataDriftPreset())
-    figures = pd.DataFrame({"drift": [_as_json(drift)], "run": [_as_json(asdict(run))]})
     with warnings.catch_warnings():
         # numpy and scipy on a constant column, pandas on evidently's own use of it
         warnings.simplefilter("ignore", RuntimeWarning)
         warnings.simplefilter("ignore", FutureWarning)
         return Report(parts).run(
-            _dataset(figures if current is None or not len(current.columns) else current),
-            None if reference is None or not len(reference.columns) else _dataset(reference),
-            additional_data={metrics.DATASET: _dataset(figures)},
+            current,
+            reference,
+            additional_data={DATASET: figures},
             timestamp=_timestamp(run.created),
             name=f"{run.kind} {run.run_id}" + (f" by {run.version}" if run.kind == "score" else f", {run.status}"),
             metadata={"name": run.name, "version": run.version, "run_id": run.run_id, "status": run.status},
-            tags=[run.kind, str(drift.get("severity")), run.status],
+            tags=[run.kind, drift["severity"], run.status],
         )
+
+
+def _choose_metrics(drift: Mapping[str, Any], run: RunFacts) -> Iterator[Metric]:
+    """Give the metrics of ours that a run has figures for."""
+    yield from (metrics.DriftSeverity(), metrics.DriftTotals(), metrics.SegmentRows(), metrics.SegmentShare())
+    if drift["reference"] is not None:
+        yield from (metrics.SegmentShift(), metrics.FeaturePSI())
+    if drift["ari"] is not None:
+        yield metrics.Migration()
+    if drift.get("entities"):
+        yield metrics.EntityMoves()
+    if run.passes:
+        yield metrics.FitHistory()
+    if run.history:
+        yield sample_metrics.ShareHistory()
+    if run.kind == "refresh":
+        yield sample_metrics.LifeCycle()
+    if any(segment.get("overlap") is not None for segment in drift["segments"]):
+        yield sample_metrics.SegmentOverlap()
+    if run.sample.get("map"):
+        yield sample_metrics.SegmentMap()
+    if run.sample.get("distributions"):
+        yield sample_metrics.FeatureDistributions()
+    if (run.sample.get("silhouette") or {}).get("overall") is not None:
+        yield sample_metrics.SegmentSilhouette()
 
 
 def comparable_frames(current: pa.Table, reference: pa.Table) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -117,11 +129,10 @@ def most_changed(drift: Mapping[str, Any], columns: Iterable[str]) -> list[str]:
     >>> most_changed({"features": features}, ["age", "country"])
     ['country', 'age']
     """
-    psi = [(str(row.get("feature")), row.get("psi") or 0.0) for row in drift.get("features") or ()]
 
     def largest(column: str) -> float:
-        own = (value for feature, value in psi if feature == column or feature.startswith(f"{column}="))
-        return max(own, default=0.0)
+        own = (one for one in drift["features"] if one["feature"] == column or one["feature"].startswith(f"{column}="))
+        return max((one["psi"] or 0.0 for one in own), default=0.0)
 
     return sorted(columns, key=largest, reverse=True)[:MAX_FEATURES]
 

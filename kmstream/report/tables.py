@@ -1,14 +1,15 @@
-"""The tables of the page as plain HTML: complete without JavaScript, on a phone and on paper."""
+"""The tables of all sections as plain HTML, but for those of `separation`: every figure, also without JavaScript."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from kmstream.report.facts import RunFacts
 from kmstream.report.markup import LONG_NAME, Column, as_chip, as_name, render_table
-from kmstream.report.verdict import by_size, find_flags, living_segments
+from kmstream.report.verdict import by_size, find_flags, living_segments, share_change
 from kmstream.report.wording import (
     NOTHING,
     as_html,
+    name_check,
     number,
     p_value,
     percent,
@@ -20,7 +21,6 @@ from kmstream.report.wording import (
 )
 
 WIDE_TABLE_FEATURES = 8  # more features than this go down the rows of the table of centroids
-MOVES_SHOWN = 3
 LARGEST_MOVES = 10
 STATUSES = ("kept", "split", "merged", "emerged", "retired")
 
@@ -33,7 +33,6 @@ TOTALS = {
     "share_js": ("Jensen-Shannon distance of the shares", "0 = the same mix, 1 = nothing in common"),
     "share_chi2_p": ("p of the chi-square test", "always small on many rows; read it with Cramer's V"),
     "share_cramers_v": ("Cramer's V", "strength of that difference, 0 to 1"),
-    "cramers_v": ("Cramer's V", "strength of that difference, 0 to 1"),
     "share_change": ("Largest change of a share", "one segment"),
     "centroid_shift_radii": ("Largest move of a centre, radii", "counts as drift beyond three standard errors"),
     "inertia_ratio": ("Inertia per row, times the reference", "above 1: rows lie farther from their centres"),
@@ -46,24 +45,23 @@ def render_segments(drift: Mapping[str, Any]) -> str:
     """Render the segments, largest first: size then and now, how far each moved, and what moved most."""
     segments = by_size(drift)
     flags = find_flags(drift, "label")
-    widest = max((share for s in segments for share in (s.get("share"), s.get("reference_share")) if share), default=1)
+    widest = max((share for s in segments for share in (s["share"], s["reference_share"]) if share), default=1)
 
-    def flagged(measure: str, key: str, write: Callable[[Any], str]) -> list[str]:
-        return [as_chip(write(s.get(key)), flags.get((measure, s.get("cluster_label")))) for s in segments]
+    def flagged(measure: str, write: Callable[[Mapping[str, Any]], str]) -> list[str]:
+        return [as_chip(write(s), flags.get((measure, s["cluster_label"]))) for s in segments]
 
-    changes = flagged("share_change", "_change", points)
     return render_table(
         [
-            Column("Segment", [as_name(s.get("cluster_label")) for s in segments], is_text=True),
-            Column("Status", [_status(s.get("status")) for s in segments], is_text=True),
-            Column("Rows", [number(s.get("rows")) for s in segments]),
-            Column("Share then", [percent(s.get("reference_share")) for s in segments]),
+            _name_segments(segments),
+            _tell_statuses(segments),
+            Column("Rows", [number(s["rows"]) for s in segments]),
+            Column("Share then", [percent(s["reference_share"]) for s in segments]),
             Column("Share now", [_share(s, widest) for s in segments]),
-            Column("Change", changes),
-            Column("Centre moved (radii)", flagged("centroid_shift", "centroid_shift_radii", _three)),
-            Column("Inertia (times)", flagged("inertia_ratio", "inertia_ratio", _three)),
-            Column("Outliers", flagged("outlier_share", "outlier_share", percent)),
-            Column("What moved most", [_moves(s.get("moved_most")) for s in segments], is_text=True),
+            Column("Change", flagged("share_change", lambda s: points(share_change(s)))),
+            Column("Centre moved (radii)", flagged("centroid_shift", lambda s: _three(s["centroid_shift_radii"]))),
+            Column("Inertia (times)", flagged("inertia_ratio", lambda s: _three(s["inertia_ratio"]))),
+            Column("Outliers", flagged("outlier_share", lambda s: percent(s["outlier_share"]))),
+            Column("What moved most", [_moves(s["moved_most"]) for s in segments], is_text=True),
         ],
         label="Segments",
     )
@@ -77,7 +75,7 @@ def count_statuses(drift: Mapping[str, Any]) -> dict[str, int]:
     >>> count_statuses({"segments": [{"status": "kept"}, {"status": "retired"}, {"status": "kept"}]})
     {'kept': 2, 'split': 0, 'merged': 0, 'emerged': 0, 'retired': 1}
     """
-    statuses = [segment.get("status") for segment in drift.get("segments") or ()]
+    statuses = [segment["status"] for segment in drift["segments"]]
     return {status: statuses.count(status) for status in STATUSES}
 
 
@@ -90,18 +88,16 @@ def render_life_cycle(drift: Mapping[str, Any]) -> str:
 
 def render_centroids(drift: Mapping[str, Any]) -> str:
     """Render the centres of the segments in original units; a darker cell is a higher rank among the segments."""
-    segments = [s for s in living_segments(drift) if s.get("centroid")]
+    segments = living_segments(drift)
     features = list(dict.fromkeys(feature for s in segments for feature in s["centroid"]))
-    labels = [as_name(s.get("cluster_label")) for s in segments]
-    cells = {feature: _ranked_cells([s["centroid"].get(feature) for s in segments]) for feature in features}
+    cells = {feature: _ranked_cells([s["centroid"][feature] for s in segments]) for feature in features}
     if len(features) <= WIDE_TABLE_FEATURES:
-        columns = [Column("Segment", labels, is_text=True)]
+        columns = [_name_segments(segments)]
         columns += [Column(feature, cells[feature]) for feature in features]
     else:
         columns = [Column("Feature", [as_name(feature) for feature in features], is_text=True)]
         columns += [
-            Column(str(s.get("cluster_label")), [cells[feature][i] for feature in features])
-            for i, s in enumerate(segments)
+            Column(s["cluster_label"], [cells[feature][i] for feature in features]) for i, s in enumerate(segments)
         ]
     return render_table(columns, label="Centres of the segments")
 
@@ -111,7 +107,7 @@ def render_descriptions(drift: Mapping[str, Any]) -> str:
     segments = [s for s in living_segments(drift) if s.get("description")]
     table = render_table(
         [
-            Column("Segment", [as_name(s.get("cluster_label")) for s in segments], is_text=True),
+            _name_segments(segments),
             Column("What sets it apart", [as_html(s["description"]) for s in segments], is_text=True),
         ],
         label="What sets the segments apart",
@@ -126,30 +122,30 @@ def render_names(drift: Mapping[str, Any]) -> str:
     segments = [s for s in living_segments(drift) if "label_by_overlap" in s]
 
     def by_rows(segment: Mapping[str, Any]) -> str:
-        label, rows_say = segment.get("cluster_label"), segment["label_by_overlap"]
-        known = segment.get("matched_distance") is not None
-        if rows_say is None and not known:
+        rows_say = segment["label_by_overlap"]
+        if rows_say is None and segment["matched_distance"] is None:
             return NOTHING
-        if rows_say == label:
+        if rows_say == segment["cluster_label"]:
             return '<span class="chip ok">the same</span>'
         return f'<span class="chip warn">{as_name(rows_say) if rows_say else "a new name"}</span>'
 
     return render_table(
         [
-            Column("Segment", [as_name(s.get("cluster_label")) for s in segments], is_text=True),
-            Column("Status", [_status(s.get("status")) for s in segments], is_text=True),
-            Column("Old rows kept", [as_chip(percent(s.get("overlap")), _flag(s)) for s in segments]),
-            Column("Distance", [_three(s.get("matched_distance")) for s in segments]),
-            Column("Margin", [_three(s.get("matched_margin")) for s in segments]),
+            _name_segments(segments),
+            _tell_statuses(segments),
+            Column(
+                "Old rows kept", [as_chip(percent(s["overlap"]), "warn" if s["flagged"] else None) for s in segments]
+            ),
+            Column("Distance", [_three(s["matched_distance"]) for s in segments]),
+            Column("Margin", [_three(s["matched_margin"]) for s in segments]),
             Column("By shared rows", [by_rows(s) for s in segments], is_text=True),
         ],
         label="What speaks for the names",
     )
 
 
-def render_moves(table: Mapping[str, Any] | None, unit: str) -> str:
+def render_moves(table: Mapping[str, Any], unit: str) -> str:
     """Render the largest moves of a from-to table from one name to another; `unit` is what it counts."""
-    table = table or {"labels_from": [], "labels_to": [], "rows": []}
     moves = [
         (rows, old, new, rows / sum(row))
         for old, row in zip(table["labels_from"], table["rows"], strict=True)
@@ -170,17 +166,16 @@ def render_moves(table: Mapping[str, Any] | None, unit: str) -> str:
 
 def render_features(drift: Mapping[str, Any]) -> str:
     """Render the features, the most changed first."""
-    rows = sorted(drift.get("features") or (), key=lambda row: -(row.get("psi") or 0.0))
+    rows = sorted(drift["features"], key=lambda row: -(row["psi"] or 0.0))
     flags = find_flags(drift, "feature")
-    psi = [as_chip(number(row.get("psi"), 3), flags.get(("feature_psi", row.get("feature")))) for row in rows]
     return render_table(
         [
-            Column("Feature", [as_name(row.get("feature")) for row in rows], is_text=True),
-            Column("PSI", psi),
-            Column("Mean then (scaled)", [_scaled(row.get("mean_from")) for row in rows]),
-            Column("Mean now (scaled)", [_scaled(row.get("mean_to")) for row in rows]),
-            Column("Change by the mix", [signed(row.get("mix_effect")) for row in rows]),
-            Column("Change within segments", [signed(row.get("within_effect")) for row in rows]),
+            Column("Feature", [as_name(row["feature"]) for row in rows], is_text=True),
+            Column("PSI", [as_chip(_three(row["psi"]), flags.get(("feature_psi", row["feature"]))) for row in rows]),
+            Column("Mean then (scaled)", [_scaled(row["mean_from"]) for row in rows]),
+            Column("Mean now (scaled)", [_scaled(row["mean_to"]) for row in rows]),
+            Column("Change by the mix", [signed(row["mix_effect"]) for row in rows]),
+            Column("Change within segments", [signed(row["within_effect"]) for row in rows]),
         ],
         label="Features",
     )
@@ -188,15 +183,13 @@ def render_features(drift: Mapping[str, Any]) -> str:
 
 def render_totals(drift: Mapping[str, Any]) -> str:
     """Render the measures over all rows, against the reference and against the baseline."""
-    if drift.get("reference") is None:
+    if drift["reference"] is None:
         return ""
-    totals = {"version": drift["reference"], "severity": drift.get("severity")} | (drift.get("totals") or {})
-    baseline = drift.get("against_baseline") or {}
-    if baseline.get("version") == drift["reference"]:
+    totals = {"version": drift["reference"], "severity": drift["severity"]} | drift["totals"]
+    baseline = drift["against_baseline"]
+    if baseline["version"] == drift["reference"]:
         baseline = {}  # the same figures once more
-    keys = [key for key in dict.fromkeys([*totals, *baseline]) if not isinstance(totals.get(key), Mapping | list)]
-    keys = [key for key in keys if totals.get(key) is not None or baseline.get(key) is not None]
-    names = [TOTALS.get(key, (key.replace("_", " "), "")) for key in keys]
+    keys = [key for key in TOTALS if totals.get(key) is not None or baseline.get(key) is not None]
 
     def write(key: str, value: Any) -> str:  # noqa: ANN401 # a number, or the name of a version
         if key == "share_change":
@@ -206,17 +199,17 @@ def render_totals(drift: Mapping[str, Any]) -> str:
         return as_html(p_value(value) if key.endswith("_p") else number(value, 3))
 
     def write_limit(key: str, level: str) -> str:
-        limits = (drift.get("thresholds") or {}).get(key.removesuffix("_radii"))
+        limits = (drift["thresholds"] or {}).get(key.removesuffix("_radii"))
         return write(key, limits[level]) if limits else ""
 
     return render_table(
         [
-            Column("Measure", [as_html(name) for name, _ in names], is_text=True),
+            Column("Measure", [as_html(TOTALS[key][0]) for key in keys], is_text=True),
             Column("Against the reference", [write(key, totals.get(key)) for key in keys]),
             Column("Warns from", [write_limit(key, "warn") for key in keys]),
             Column("Alerts from", [write_limit(key, "alert") for key in keys]),
             Column("Against the baseline", [write(key, baseline.get(key)) for key in keys]),
-            Column("How to read it", [as_html(hint) for _, hint in names], is_text=True),
+            Column("How to read it", [as_html(TOTALS[key][1]) for key in keys], is_text=True),
         ],
         label="Measures over all rows",
     )
@@ -227,11 +220,11 @@ def render_gate(run: RunFacts) -> str:
     marks = {True: '<span class="chip ok">passed</span>', False: '<span class="chip alert">failed</span>'}
     return render_table(
         [
-            Column("Check", [as_html(str(check.get("check")).replace("_", " ")) for check in run.gate], is_text=True),
+            Column("Check", [as_html(name_check(check)) for check in run.gate], is_text=True),
             Column("Segment", [as_name(check.get("label") or "") for check in run.gate], is_text=True),
-            Column("Result", [marks[bool(check.get("ok"))] for check in run.gate], is_text=True),
-            Column("Observed", [as_html(number(check.get("observed"))) for check in run.gate]),
-            Column("Limit", [as_html(number(check.get("limit"))) for check in run.gate]),
+            Column("Result", [marks[check["ok"]] for check in run.gate], is_text=True),
+            Column("Observed", [number(check["observed"]) for check in run.gate]),
+            Column("Limit", [number(check["limit"]) for check in run.gate]),
         ],
         label="Gate",
     )
@@ -241,11 +234,11 @@ def render_passes(run: RunFacts) -> str:
     """Render the fit history."""
     return render_table(
         [
-            Column("Pass", [as_html(entry.get("pass")) for entry in run.passes], is_text=True),
-            Column("Rows", [number(entry.get("rows")) for entry in run.passes]),
-            Column("Inertia per row", [number(entry.get("inertia_per_row")) for entry in run.passes]),
-            Column("Largest move", [number(entry.get("largest_move"), 3) for entry in run.passes]),
-            Column("Seconds", [number(entry.get("seconds"), 3) for entry in run.passes]),
+            Column("Pass", [as_html(entry["pass"]) for entry in run.passes], is_text=True),
+            Column("Rows", [number(entry["rows"]) for entry in run.passes]),
+            Column("Inertia per row", [number(entry["inertia_per_row"]) for entry in run.passes]),
+            Column("Largest move", [_three(entry["largest_move"]) for entry in run.passes]),
+            Column("Seconds", [_three(entry["seconds"]) for entry in run.passes]),
         ],
         label="Fit history",
     )
@@ -262,12 +255,13 @@ def render_facts(facts: Mapping[str, Any], *, label: str) -> str:
     )
 
 
-def _flag(segment: Mapping[str, Any]) -> str | None:
-    return "warn" if segment.get("flagged") else None
+def _name_segments(segments: Sequence[Mapping[str, Any]]) -> Column:
+    return Column("Segment", [as_name(segment["cluster_label"]) for segment in segments], is_text=True)
 
 
-def _status(status: str | None) -> str:
-    return f'<span class="chip status-{as_html(status)}">{as_html(status)}</span>' if status else ""
+def _tell_statuses(segments: Sequence[Mapping[str, Any]]) -> Column:
+    chips = [f'<span class="chip status-{status}">{status}</span>' for status in (s["status"] for s in segments)]
+    return Column("Status", chips, is_text=True)
 
 
 def _scaled(value: float | None) -> str:
@@ -279,31 +273,25 @@ def _three(value: float | None) -> str:
 
 
 def _share(segment: Mapping[str, Any], widest: float) -> str:
-    now, then = segment.get("share"), segment.get("reference_share")
-    if now is None:
-        return NOTHING
+    now, then = segment["share"], segment["reference_share"]
     mark = "" if then is None else f'<i style="left:{100 * then / widest:.1f}%"></i>'
     bar = f'<span class="bar"><b style="width:{100 * now / widest:.1f}%"></b>{mark}</span>'
     return f'<span class="share">{bar}{percent(now)}</span>'
 
 
-def _moves(moves: Sequence[Mapping[str, Any]] | None) -> str:
+def _moves(moves: Sequence[Mapping[str, Any]]) -> str:
     shown = []
-    for move in (moves or ())[:MOVES_SHOWN]:
-        by = "" if move.get("in_sd") is None else f" <small>({signed(move['in_sd'], 2)} sd)</small>"
-        values = f"{number(move.get('from'))} \u2192 {number(move.get('to'))}"
-        name = str(move.get("feature"))
+    for move in moves:
+        name, by = move["feature"], f" <small>({signed(move['in_sd'], 2)} sd)</small>"
+        values = f"{number(move['from'])} \u2192 {number(move['to'])}"
         feature = f'<span title="{as_html(name)}">{as_html(shorten(name, LONG_NAME))}</span>'
         shown.append(f'<span class="move">{feature} <b>{values}</b>{by}</span>')
     return "<br>".join(shown)
 
 
-def _ranked_cells(values: Sequence[Any]) -> list[str]:
-    order = sorted({value for value in values if isinstance(value, int | float) and value == value})
-    level = {value: i / (len(order) - 1) for i, value in enumerate(order)} if len(order) > 1 else {}
-    return [
-        f'<span class="level" style="--level:{level[value]:.2f}">{number(value)}</span>'
-        if value in level
-        else as_html(number(value))
-        for value in values
-    ]
+def _ranked_cells(values: Sequence[float]) -> list[str]:
+    order = sorted(set(values))
+    if len(order) < 2:
+        return [number(value) for value in values]
+    level = {value: i / (len(order) - 1) for i, value in enumerate(order)}
+    return [f'<span class="level" style="--level:{level[value]:.2f}">{number(value)}</span>' for value in values]

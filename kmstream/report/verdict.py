@@ -1,11 +1,14 @@
-"""The verdict in a plain sentence, and what drives it: what the gate refused, then drift, strongest first."""
+"""The top of the page: the verdict in a plain sentence, and what drives it, strongest first.
+
+Also drift.json in the order in which people read it: segments by their size, reasons by their strength.
+"""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from kmstream.report.facts import RunFacts
-from kmstream.report.wording import count, number, percent, points, tell_check, tell_measures
+from kmstream.report.wording import as_sentence, count, number, tell_check, tell_figure, tell_measures
 
 SEVERITIES = ("ok", "warn", "alert")
 LEVEL_NAMES = {"ok": "OK", "warn": "Warning", "alert": "Alert", "held": "Held", "first": "First version"}
@@ -56,16 +59,14 @@ def find_verdict(drift: Mapping[str, Any], run: RunFacts) -> Verdict:
     Examples
     --------
     >>> run = RunFacts("score", "rfm", "v000003", "r1", "scored", "2011-06-30", 500)
-    >>> find_verdict({"reference": "v000003", "severity": "ok", "reasons": [], "segments": []}, run).sentence
+    >>> drift = {"reference": "v000003", "severity": "ok", "reasons": [], "totals": {"rows": 500}, "too_few_rows": []}
+    >>> find_verdict(drift, run).sentence
     'The new rows look like those of v000003.'
     """
-    severity = str(drift.get("severity") or "ok")
-    reasons = tuple(
-        Reason(str(reason.get("severity")), explain(reason)) for reason in ranked(drift.get("reasons") or ())
-    )
-    reference = drift.get("reference")
+    severity, reference = drift["severity"], drift["reference"]
+    reasons = tuple(Reason(reason["severity"], explain(reason)) for reason in ranked(drift["reasons"]))
     if run.status == "held":
-        failed = [check for check in run.gate if not check.get("ok")]
+        failed = [check for check in run.gate if not check["ok"]]
         why = f"{len(failed)} of {count(len(run.gate), 'check')} failed" if failed else "its gate refused it"
         sentence = f"{run.version} is held: {why}. The version in use has not changed; a person may promote this one."
         return Verdict("held", sentence, (*_tell_failed(failed, drift), *reasons))
@@ -74,64 +75,56 @@ def find_verdict(drift: Mapping[str, Any], run: RunFacts) -> Verdict:
         kind = "the first version" if run.parent is None else f"a new baseline after {run.parent}"
         sentence = f"{run.version} is {kind}: {found} in {count(run.rows, 'row')}."
         return Verdict("first", f"{sentence} The next run will be compared with it.", reasons)
-    subject = "The new rows" if run.kind == "score" else "Its rows"
-    if severity == "ok" and not (drift.get("totals") or {}).get("rows", 1):
+    if severity == "ok" and not drift["totals"]["rows"]:
         return Verdict("warn", f"No row could be compared with {reference}: nothing was judged.", reasons)
+    subject = "The new rows" if run.kind == "score" else "Its rows"
     look = {
         "ok": f"{subject} look like those of {reference}{_tell_too_few(drift)}.",
         "warn": f"{subject} begin to differ from those of {reference}.",
         "alert": f"{subject} differ from those of {reference}.",
-    }.get(severity, f"Compared with {reference}: {severity}.")
+    }
     published = f"{run.version} is published. " if run.status == "published" else ""
-    return Verdict(severity if severity in SEVERITIES else "warn", published + look, reasons)
+    return Verdict(severity, published + look[severity], reasons)
 
 
 def _tell_failed(failed: Iterable[Mapping[str, Any]], drift: Mapping[str, Any]) -> list[Reason]:
     living = living_segments(drift)
-    lives = {segment.get("cluster_label") for segment in living}
-    gone = [str(one["cluster_label"]) for one in by_size(drift) if one.get("cluster_label") not in lives]
-    new = [str(one["cluster_label"]) for one in living if one.get("status") == "emerged"]
-    told = (tell_check(check, gone, new) for check in failed)
-    return [Reason("alert", f"{text[:1].upper()}{text[1:]}.") for text in told]
+    lives = {segment["cluster_label"] for segment in living}
+    gone = [segment["cluster_label"] for segment in drift["segments"] if segment["cluster_label"] not in lives]
+    new = [segment["cluster_label"] for segment in living if segment["status"] == "emerged"]
+    return [Reason("alert", f"{as_sentence(tell_check(check, gone, new))}.") for check in failed]
 
 
 def _tell_too_few(drift: Mapping[str, Any]) -> str:
     """Say by which measures a window is too small to be judged."""
-    measures = drift.get("too_few_rows")
+    measures = drift["too_few_rows"]
     if not measures:
         return ""
-    rows = (drift.get("totals") or {}).get("rows") or 0
-    return f" as far as {number(rows)} rows tell: too few to judge by {tell_measures(measures)}"
+    rows = number(drift["totals"]["rows"])
+    return f" as far as {rows} rows tell: too few to judge by {tell_measures(measures)}"
+
+
+def explain(reason: Mapping[str, Any]) -> str:
+    """Turn one reason of drift.json into a whole sentence, with its limit.
+
+    Examples
+    --------
+    >>> reason = {"measure": "share_psi", "value": 0.3, "threshold": 0.25, "severity": "alert"}
+    >>> explain(reason | {"text": "the mix changed"})
+    'The mix changed (alert from 0.25).'
+    """
+    limit = tell_figure(reason["measure"], reason["threshold"])
+    return f"{as_sentence(reason['text'])} ({reason['severity']} from {limit})."
 
 
 def ranked(reasons: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Order reasons: alerts first, then by how far the value is beyond its threshold."""
 
     def strength(reason: Mapping[str, Any]) -> tuple[bool, float]:
-        value, threshold = reason.get("value"), reason.get("threshold")
-        beyond = value / threshold if value is not None and threshold else 0.0
-        return reason.get("severity") == "alert", beyond
+        beyond = reason["value"] / reason["threshold"] if reason["threshold"] else 0.0
+        return reason["severity"] == "alert", beyond
 
     return sorted(reasons, key=strength, reverse=True)
-
-
-def by_size(drift: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Copy the segments, largest first, each with ``_change``: its share minus its reference share."""
-    segments = [dict(segment) for segment in drift.get("segments") or ()]
-    for segment in segments:
-        now, then = segment.get("share"), segment.get("reference_share")
-        segment["_change"] = None if now is None or then is None else now - then
-    return sorted(segments, key=lambda segment: -(segment.get("rows") or 0))
-
-
-def living_segments(drift: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Take the segments that the model has now, largest first; those that ended are told of, but have no rows."""
-    labels = (drift.get("migration") or {}).get("labels_to")
-    return [
-        segment
-        for segment in by_size(drift)
-        if (segment.get("status") != "retired" if labels is None else segment.get("cluster_label") in labels)
-    ]
 
 
 def find_flags(drift: Mapping[str, Any], about: str) -> dict[tuple[str, Any], str]:
@@ -142,26 +135,23 @@ def find_flags(drift: Mapping[str, Any], about: str) -> dict[tuple[str, Any], st
     drift : mapping
     about : {"label", "feature"}
     """
-    reasons = reversed(ranked(drift.get("reasons") or ()))  # an alert replaces a warning
-    return {(str(reason.get("measure")), reason.get(about)): str(reason.get("severity")) for reason in reasons}
+    reasons = reversed(ranked(drift["reasons"]))  # an alert replaces a warning
+    return {(reason["measure"], reason[about]): reason["severity"] for reason in reasons}
 
 
-def explain(reason: Mapping[str, Any]) -> str:
-    """Turn one reason of drift.json into a whole sentence, with its limit.
+def by_size(drift: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Order the segments, largest first."""
+    return sorted(drift["segments"], key=lambda segment: -segment["rows"])
 
-    Examples
-    --------
-    >>> reason = {
-    ...     "measure": "share_psi",
-    ...     "value": 0.3,
-    ...     "threshold": 0.25,
-    ...     "severity": "alert",
-    ...     "text": "the mix changed",
-    ... }
-    >>> explain(reason)
-    'The mix changed (alert from 0.25).'
-    """
-    text, measure = str(reason["text"]), reason["measure"]
-    as_text = percent if measure == "outlier_share" else points if measure == "share_change" else number
-    limit = as_text(reason["threshold"]).lstrip("+")
-    return f"{text[:1].upper()}{text[1:]} ({reason['severity']} from {limit})."
+
+def living_segments(drift: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Take the segments that the model has now, largest first; those that ended are told of, but have no rows."""
+    if drift["migration"] is None:
+        return [segment for segment in by_size(drift) if segment["status"] != "retired"]
+    return [segment for segment in by_size(drift) if segment["cluster_label"] in drift["migration"]["labels_to"]]
+
+
+def share_change(segment: Mapping[str, Any]) -> float | None:
+    """Subtract the share of a segment in the reference from its share now; None where there was none to compare."""
+    then = segment["reference_share"]
+    return None if then is None else segment["share"] - then

@@ -1,11 +1,11 @@
-"""Evidently's widgets and the code that draws them, put into our page.
+"""Evidently's widgets and the code that draws them, put into slots of our page.
 
 Everything a script tag holds is JSON in which no ``<`` is left, so that no name can close the tag.
 """
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from evidently.legacy.model.widget import AdditionalGraphInfo, BaseWidgetInfo
 from evidently.legacy.utils import NumpyEncoder
 
-from kmstream.report.plots import NOW, THEN
+from kmstream.report.plot_style import NOW, THEN
 from kmstream.report.wording import count
 
 DETAIL_HEIGHT = 300  # px; the page leaves the height of a plot to its layout
@@ -28,14 +28,14 @@ _LIGHT = (
     "match.call(window, query.replace('(prefers-color-scheme: dark)', 'not all')) })(window.matchMedia);"
 )
 _DRAW = (
-    "for (const [id, place] of Object.entries(kmstreamPlaces)) "
-    "drawDashboard({name: id, widgets: place.widgets}, new Map(Object.entries(place.graphs)), id);"
+    "for (const [id, slot] of Object.entries(kmstreamSlots)) "
+    "drawDashboard({name: id, widgets: slot.widgets}, new Map(Object.entries(slot.graphs)), id);"
 )
 _TRACE_COLOURS = {"reference": THEN, "current": NOW}
 
 
 @dataclass(frozen=True)
-class Place:
+class Slot:
     """An element of the page that evidently draws into.
 
     Attributes
@@ -58,14 +58,14 @@ def render_styles() -> str:
     return f"<style>{_FONT.format(base64.b64encode(_static('material-ui-icons.woff2')).decode())}{_ICONS}</style>"
 
 
-def render_scripts(places: Sequence[Place]) -> str:
-    """Render the scripts that draw the places: their content, evidently's code, the calls."""
-    content = {place.id: _content(place.widgets) for place in places if place.widgets}
+def render_scripts(slots: Iterable[Slot]) -> str:
+    """Render the scripts that draw into the slots: their content, evidently's code, the calls."""
+    content = {slot.id: _content(slot.widgets) for slot in slots if slot.widgets}
     if not content:
         return ""
     data = json.dumps(content, cls=NumpyEncoder).replace("<", "\\u003c")
     library = _static("index.js").decode()
-    scripts = [f"{_LIGHT} var global = globalThis, kmstreamPlaces = {data};", library, _DRAW]
+    scripts = [f"{_LIGHT} var global = globalThis, kmstreamSlots = {data};", library, _DRAW]
     return "\n".join(f"<script>{script}</script>" for script in scripts)
 
 

@@ -108,6 +108,32 @@ def points(difference: float | None) -> str:
     return f"{rounded:{'+' if rounded else ''}.1f}{_SPACE}points"
 
 
+def as_sentence(text: str) -> str:
+    """Begin a text with a capital letter; the rest stays as it is.
+
+    Examples
+    --------
+    >>> as_sentence("the PSI of x changed")
+    'The PSI of x changed'
+    """
+    return f"{text[:1].upper()}{text[1:]}"
+
+
+def tell_figure(measure: str, value: float) -> str:
+    r"""Write the value or the limit of a measure of drift in the unit in which people read it.
+
+    Examples
+    --------
+    >>> [tell_figure(*pair).replace("\u00a0", " ") for pair in (("outlier_share", 0.02), ("share_change", 0.05))]
+    ['2.0 %', '5.0 points']
+    >>> tell_figure("share_psi", 0.25)
+    '0.25'
+    """
+    if measure == "share_change":
+        return points(value).removeprefix("+")
+    return percent(value) if measure == "outlier_share" else number(value)
+
+
 def count(n: int, noun: str) -> str:
     """Write a count with its noun.
 
@@ -155,6 +181,17 @@ def tell_log1p(features: Sequence[str]) -> str:
     return f"Under log1p ({names}) an average is a typical value: the mean of the logarithms, taken back."
 
 
+def name_check(check: Mapping[str, Any]) -> str:
+    """Name a check of the gate.
+
+    Examples
+    --------
+    >>> name_check({"check": "smallest_overlap", "ok": True})
+    'smallest overlap'
+    """
+    return str(check["check"]).replace("_", " ")
+
+
 def tell_check(check: Mapping[str, Any], gone: Iterable[str] = (), new: Iterable[str] = ()) -> str:
     """Say what a failed check of the gate found.
 
@@ -177,8 +214,7 @@ def tell_check(check: Mapping[str, Any], gone: Iterable[str] = (), new: Iterable
         told = (f"{_join(names)} {'is' if len(names) == 1 else 'are'} {what}" for names, what in changes if names)
         return f"names are frozen, but {', '.join(told)}"
     about = f" of {check['label']}" if check.get("label") else ""
-    found = f"{str(check['check']).replace('_', ' ')}{about} is {number(check.get('observed'))}"
-    return f"{found}, the limit is {number(check.get('limit'))}"
+    return f"{name_check(check)}{about} is {number(check['observed'])}, the limit is {number(check['limit'])}"
 
 
 def sort_names(names: Iterable[str]) -> list[str]:
@@ -260,12 +296,12 @@ def as_html(text: object) -> str:
     return html.escape(str(text))
 
 
-def as_plot_text(name: str, length: int = 28) -> str:
-    """Write a name for plotly, which takes some HTML tags for markup.
+def as_plot_text(name: str, length: int) -> str:
+    """Write a name of at most `length` characters for plotly, which takes some HTML tags for markup.
 
     Examples
     --------
-    >>> as_plot_text("<b>gold</b> & silver")
+    >>> as_plot_text("<b>gold</b> & silver", 60)
     '&lt;b&gt;gold&lt;/b&gt; &amp; silver'
     """
     return html.escape(shorten(name, length), quote=False)

@@ -116,29 +116,35 @@ def serve_workspace(output: Place, host: str, port: int, tell_address: Callable[
     ConfigError
         If the address can't be had.
     """
-    with checkout(output / WORKSPACE) as workspace, _bind_checked(workspace, host, port) as bound:
-        os.environ.setdefault("DO_NOT_TRACK", "1")
-        import uvicorn
-        from evidently.ui.service.app import create_app
-        from evidently.ui.service.components.dashboard import DashboardComponent
-        from evidently.ui.service.components.storage import LocalStorageComponent
-        from evidently.ui.service.components.telemetry import TelemetryComponent
-        from evidently.ui.service.local_service import LocalConfig
+    with checkout(output / WORKSPACE) as workspace:
+        _check_workspace(workspace)
+        with _bind(host, port) as bound:
+            import uvicorn
 
-        path = str(workspace.absolute())
-        app = create_app(
-            LocalConfig(
-                storage=LocalStorageComponent(path=path),
-                dashboard=DashboardComponent(path=path),
-                telemetry=TelemetryComponent(enabled=False),
-            )
+            server = uvicorn.Server(uvicorn.Config(_make_app(workspace), log_level="warning", access_log=False))
+            shown = f"[{host}]" if ":" in host else host
+            tell_address(f"http://{shown}:{bound.getsockname()[1]}")
+            # It is meant to end by an interruption; and what evidently prints is no answer of ours.
+            with contextlib.suppress(KeyboardInterrupt), contextlib.redirect_stdout(sys.stderr):
+                server.run(sockets=[bound])
+
+
+def _make_app(workspace: Path) -> Any:  # noqa: ANN401 - evidently ships no types
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    from evidently.ui.service.app import create_app
+    from evidently.ui.service.components.dashboard import DashboardComponent
+    from evidently.ui.service.components.storage import LocalStorageComponent
+    from evidently.ui.service.components.telemetry import TelemetryComponent
+    from evidently.ui.service.local_service import LocalConfig
+
+    path = str(workspace.absolute())
+    return create_app(
+        LocalConfig(
+            storage=LocalStorageComponent(path=path),
+            dashboard=DashboardComponent(path=path),
+            telemetry=TelemetryComponent(enabled=False),
         )
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
-        shown = f"[{host}]" if ":" in host else host
-        tell_address(f"http://{shown}:{bound.getsockname()[1]}")
-        # It is meant to end by an interruption; and what evidently prints is no answer of ours.
-        with contextlib.suppress(KeyboardInterrupt), contextlib.redirect_stdout(sys.stderr):
-            server.run(sockets=[bound])
+    )
 
 
 def _check_workspace(workspace: Path) -> None:
@@ -155,11 +161,6 @@ def _check_workspace(workspace: Path) -> None:
             is_run = file.parent.name == "snapshots"
             corrupt.add_note("Remove it: " + ("only that run is lost here." if is_run else "the next run writes it."))
             raise corrupt
-
-
-def _bind_checked(workspace: Path, host: str, port: int) -> socket.socket:
-    _check_workspace(workspace)
-    return _bind(host, port)
 
 
 def _bind(host: str, port: int) -> socket.socket:

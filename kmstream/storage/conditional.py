@@ -3,7 +3,6 @@
 S3 has preconditions for both cases (If-None-Match: new; If-Match: unchanged). Of other stores fsspec gives the first.
 """
 
-import os
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -46,7 +45,7 @@ def read_tagged(place: "UPath") -> Tagged | None:
             if place.protocol in S3:
                 from fsspec.asyn import sync
 
-                return sync(place.fs.loop, _get, place.fs, place.path)  # type: ignore[no-any-return]
+                return sync(place.fs.loop, _get, place)  # type: ignore[no-any-return]
             modified = place.fs.modified(place.path)
             age = (datetime.now(UTC) - modified.astimezone(UTC)).total_seconds()
             return Tagged(place.fs.cat_file(place.path), "", age)
@@ -59,11 +58,16 @@ def read_tagged(place: "UPath") -> Tagged | None:
 def look(place: "UPath") -> dict[str, Any] | None:
     """Ask S3 what it knows of an object: ETag, Metadata and more; None if there is none."""
     with explain_storage_errors(place):
-        bucket, key, _ = place.fs.split_path(place.path)
         try:
-            return dict(place.fs.call_s3("head_object", Bucket=bucket, Key=key))
+            return dict(place.fs.call_s3("head_object", **name_object(place)))
         except FileNotFoundError:
             return None
+
+
+def name_object(place: "UPath") -> dict[str, str]:
+    """Give the words that every request of S3 names an object by."""
+    bucket, key, _ = place.fs.split_path(place.path)
+    return {"Bucket": bucket, "Key": key}
 
 
 def make_condition(tag: str | None) -> dict[str, str]:
@@ -90,11 +94,10 @@ def put_if(place: "UPath", content: bytes, tag: str | None) -> str | None:
     with explain_storage_errors(place):
         if place.protocol not in S3:
             return _put_if_new(place, content, is_new=tag is None)
-        condition = make_condition(tag)
-        bucket, key, _ = place.fs.split_path(place.path)
+        request = name_object(place) | make_condition(tag)
         for pause in _PAUSES:
             try:
-                answer = place.fs.call_s3("put_object", Bucket=bucket, Key=key, Body=content, **condition)
+                answer = place.fs.call_s3("put_object", **request, Body=content)
             except OSError as error:
                 code = find_code(error)
                 if code not in REFUSED | _GONE:
@@ -118,12 +121,11 @@ def _put_if_new(place: "UPath", content: bytes, *, is_new: bool) -> str | None:
     return ""
 
 
-async def _get(fs: Any, path: str) -> Tagged:  # noqa: ANN401 - s3fs has no types
+async def _get(place: "UPath") -> Tagged:
     from s3fs.core import S3_RETRYABLE_ERRORS
 
-    bucket, key, _ = fs.split_path(path)
     for tries_left in reversed(range(_READS)):
-        answer = await fs._call_s3("get_object", Bucket=bucket, Key=key)
+        answer = await place.fs._call_s3("get_object", **name_object(place))
         try:
             content = await answer["Body"].read()
             break
@@ -135,8 +137,3 @@ async def _get(fs: Any, path: str) -> Tagged:  # noqa: ANN401 - s3fs has no type
     now = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
     age = (now - answer["LastModified"]).total_seconds() - 1.0  # each is cut to its second
     return Tagged(content, str(answer["ETag"]), max(0.0, age))
-
-
-def make_token() -> str:
-    """Make what no other writer has."""
-    return os.urandom(16).hex()

@@ -10,12 +10,12 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from kmstream.errors import LockHeldError, StorageError
-from kmstream.storage.conditional import make_token, put_if, read_tagged
+from kmstream.storage.conditional import put_if, read_tagged
 from kmstream.storage.failures import guard_writes
 
 if TYPE_CHECKING:
@@ -26,11 +26,11 @@ _RENEWALS = 4  # in the time of a lease: three may fail
 
 
 @contextmanager
-def hold_lease(place: "UPath", name: str) -> Iterator[Callable[[], None]]:
-    """Hold the lease of a segmentation; the block gets a function that raises once it is lost.
+def hold_lease(place: "UPath", name: str) -> Iterator[None]:
+    """Hold the lease of a segmentation.
 
-    Then this process writes nothing more below the output either, whose `models/.lock` this is: what it would replace
-    or remove may be that of the run that has the lease now.
+    Once it is lost, this process writes nothing more below the output whose `models/.lock` this is: what it would
+    replace or remove may be that of the run that has the lease now.
 
     Raises
     ------
@@ -54,7 +54,7 @@ def hold_lease(place: "UPath", name: str) -> Iterator[Callable[[], None]]:
     lease.start()
     try:
         with guard_writes(place.parent.parent, lease.check):
-            yield lease.check
+            yield
     finally:
         lease.stop()
 
@@ -108,7 +108,7 @@ def _now() -> float:
 
 
 def _write(told: dict[str, object]) -> bytes:
-    return json.dumps(told | {"token": make_token()}).encode()
+    return json.dumps(told | {"token": os.urandom(16).hex()}).encode()  # as no other writer has it
 
 
 def _make_error(place: object, name: str, told: dict[str, object], left: float) -> LockHeldError:

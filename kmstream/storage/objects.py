@@ -3,11 +3,12 @@
 import hashlib
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kmstream.storage.conditional import look, make_condition
+from kmstream.storage.conditional import look, make_condition, name_object
 from kmstream.storage.failures import REFUSED, S3, check_guards, explain_write_errors, find_code
 from kmstream.storage.places import Place, is_local
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
     from upath import UPath
 
-LEAST_PART, MOST_PART = 5 << 20, 5 << 30  # bytes of a part of a multipart upload; only the last may be smaller
+_LEAST_PART, _MOST_PART = 5 << 20, 5 << 30  # bytes of a part of a multipart upload; only the last may be smaller
 _BLOCK = 8 << 20
 _MOST_PARTS = 9_000  # S3 takes 10,000
 _TRIES = 3
@@ -38,7 +39,7 @@ def upload(file: Path, target: Place, *, is_new: bool = False) -> None:
             file.replace(target)
             return
         if target.protocol in S3:
-            _put_object(target, file, is_new=is_new)
+            _put_object(target, _Content(file), is_new=is_new)
         else:
             target.fs.put_file(str(file), target.path)
         file.unlink()
@@ -64,10 +65,10 @@ def append_to_copy(filesystem: "AbstractFileSystem", source: str, size: int, tai
     bool
         False if it can't be done: another store than the target's, not S3, or too few bytes for a part of their own.
     """
-    if is_local(target) or target.protocol not in S3 or size < LEAST_PART or not _same_store(filesystem, target.fs):
+    if is_local(target) or target.protocol not in S3 or size < _LEAST_PART or not _same_store(filesystem, target.fs):
         return False
     with explain_write_errors(target):
-        _put_object(target, tail, source, size, is_new=True)
+        _put_object(target, _Content(tail, source, size), is_new=True)
     return True
 
 
@@ -81,6 +82,78 @@ def _same_store(one: "AbstractFileSystem", other: "AbstractFileSystem") -> bool:
     return type(one) is type(other) and getattr(one, "endpoint_url", None) == getattr(other, "endpoint_url", None)
 
 
+@dataclass(frozen=True)
+class _Content:
+    """What an object is made of: the first bytes of another one of the same store, if any, then those of a file.
+
+    Attributes
+    ----------
+    tail : pathlib.Path
+    source : str
+        Path of the other object.
+    n_copied : int
+        Bytes of it.
+    """
+
+    tail: Path
+    source: str = ""
+    n_copied: int = 0
+
+    @property
+    def n_new(self) -> int:
+        """Bytes of the file."""
+        return self.tail.stat().st_size
+
+    def digest(self) -> str:
+        """Tell it from any other content."""
+        with self.tail.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256")
+        found.update(f"{self.source} {self.n_copied}".encode())
+        return found.hexdigest()
+
+
+def _put_object(target: "UPath", content: _Content, *, is_new: bool) -> None:
+    metadata = {_CONTENT: content.digest()}
+    condition = make_condition(None) if is_new else {}
+    for tries_left in reversed(range(_TRIES)):
+        check_guards(target)
+        try:
+            if content.n_copied or content.n_new > _BLOCK:
+                _put_in_parts(target, content, metadata, condition)
+            else:
+                request = name_object(target) | condition
+                target.fs.call_s3("put_object", **request, Metadata=metadata, Body=content.tail.read_bytes())
+        except OSError as error:
+            if not tries_left or find_code(error) not in REFUSED:
+                raise
+        else:
+            return
+        # Of a try whose answer was lost, of another worker with the same task, or of a run that has lost its lock.
+        there = look(target)
+        if there is not None and there.get("Metadata", {}).get(_CONTENT) == metadata[_CONTENT]:
+            return
+        condition = make_condition(there["ETag"] if there else None)
+
+
+def _put_in_parts(target: "UPath", content: _Content, metadata: dict[str, str], condition: dict[str, str]) -> None:
+    """Do it part by part, each of which is held in memory."""
+    fs, place = target.fs, name_object(target)
+    place["UploadId"] = fs.call_s3("create_multipart_upload", **place, Metadata=metadata)["UploadId"]
+    try:
+        spans = enumerate(_cut(content.n_copied), start=1)
+        parts = [_copy_part(fs, place, number, content.source, span) for number, span in spans]
+        parts += _upload_parts(fs, place, len(parts) + 1, content.tail)
+        try:
+            fs.call_s3("complete_multipart_upload", **place, **condition, MultipartUpload={"Parts": parts})
+        except FileNotFoundError:  # no such upload: it was completed, and the answer lost
+            if fs.info(target.path, refresh=True)["size"] != content.n_copied + content.n_new:
+                raise
+    except BaseException:
+        with suppress(Exception):  # what is left of an upload is invisible; the store's own rule removes it
+            fs.call_s3("abort_multipart_upload", **place)
+        raise
+
+
 def _cut(size: int) -> list[tuple[int, int]]:
     """Cut bytes into as few parts as may be, none of them too small.
 
@@ -91,64 +164,9 @@ def _cut(size: int) -> list[tuple[int, int]]:
     >>> [end - start for start, end in _cut((5 << 30) + 1)]
     [2684354561, 2684354560]
     """
-    n_parts = -(-size // MOST_PART)
+    n_parts = -(-size // _MOST_PART)
     borders = [-(-size * i // max(1, n_parts)) for i in range(n_parts + 1)]
     return list(pairwise(borders))
-
-
-def _put_object(target: "UPath", tail: Path, source: str = "", size: int = 0, *, is_new: bool) -> None:
-    """Make an object of the first bytes of another one, if any, and a file."""
-    fs = target.fs
-    bucket, key, _ = fs.split_path(target.path)
-    place = {"Bucket": bucket, "Key": key}
-    told = {"Metadata": {_CONTENT: _digest(tail, f"{source} {size}")}}
-    condition = make_condition(None) if is_new else {}
-    for tries_left in reversed(range(_TRIES)):
-        check_guards(target)
-        try:
-            if size or tail.stat().st_size > _BLOCK:
-                _put_in_parts(target, place, told, tail, source, size, condition)
-            else:
-                fs.call_s3("put_object", **place, **told, Body=tail.read_bytes(), **condition)
-        except OSError as error:
-            if not tries_left or find_code(error) not in REFUSED:
-                raise
-        else:
-            return
-        # Of a try whose answer was lost, of another worker with the same task, or of a run that has lost its lock.
-        there = look(target)
-        if there is not None and there.get("Metadata", {}).get(_CONTENT) == told["Metadata"][_CONTENT]:
-            return
-        condition = make_condition(there["ETag"] if there else None)
-
-
-def _digest(tail: Path, more: str) -> str:
-    with tail.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256")
-    found.update(more.encode())
-    return found.hexdigest()
-
-
-def _put_in_parts(
-    target: "UPath",
-    place: dict[str, str],
-    told: dict[str, dict[str, str]],
-    tail: Path,
-    source: str,
-    size: int,
-    condition: dict[str, str],
-) -> None:
-    """Do it part by part, each of which is held in memory."""
-    fs = target.fs
-    place = place | {"UploadId": fs.call_s3("create_multipart_upload", **place, **told)["UploadId"]}
-    try:
-        parts = [_copy_part(fs, place, number, source, span) for number, span in enumerate(_cut(size), start=1)]
-        parts += _upload_parts(fs, place, len(parts) + 1, tail)
-        _complete(target, place | condition, parts, size + tail.stat().st_size)
-    except BaseException:
-        with suppress(Exception):  # what is left of an upload is invisible; the store's own rule removes it
-            fs.call_s3("abort_multipart_upload", **place)
-        raise
 
 
 def _copy_part(fs: Any, place: dict[str, str], number: int, source: str, span: tuple[int, int]) -> dict[str, Any]:  # noqa: ANN401
@@ -172,12 +190,3 @@ def _upload_parts(fs: Any, place: dict[str, str], first: int, tail: Path) -> lis
             answer = fs.call_s3("upload_part", **place, PartNumber=number, Body=piece)
             parts.append({"PartNumber": number, "ETag": answer["ETag"]})
     return parts
-
-
-def _complete(target: "UPath", place: dict[str, str], parts: list[dict[str, Any]], size: int) -> None:
-    fs = target.fs
-    try:
-        fs.call_s3("complete_multipart_upload", **place, MultipartUpload={"Parts": parts})
-    except FileNotFoundError:  # no such upload: it was completed, and the answer lost
-        if fs.info(target.path, refresh=True)["size"] != size:
-            raise

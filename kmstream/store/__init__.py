@@ -3,9 +3,13 @@
 A version is a folder of numbers (Parquet) and JSON, never pickle, with the sha256 of each file; it is written beside
 its place and renamed, and no file in it changes afterwards. `CURRENT` names the published version and is replaced last.
 What happened to a version later (published, held, promoted, a segment renamed) is in `history.jsonl`, append-only.
+
+Read in this order: `store` (the folder, and what is done with it), `version` (one version as files), `history`,
+`unfinished` (what a run that was cut off left to be done), `lock`.
 """
 
+from kmstream.store.history import find_names_of_today, find_status
 from kmstream.store.store import Store
-from kmstream.store.version import ModelVersion, rename_labels
+from kmstream.store.version import ModelVersion
 
-__all__ = ["ModelVersion", "Store", "rename_labels"]
+__all__ = ["ModelVersion", "Store", "find_names_of_today", "find_status"]

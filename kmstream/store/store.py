@@ -8,49 +8,44 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import filelock
+from typing import Any
 
 from kmstream.assignments import COMMIT, PROGRESS, SUCCESS, is_version, remove_leftovers, unmark_complete
-from kmstream.errors import ConfigError, LockHeldError, ModelNotFoundError
+from kmstream.errors import ConfigError, ModelNotFoundError
 from kmstream.storage import (
     Place,
-    checkout,
     exists,
-    explain_storage_errors,
-    explain_write_errors,
-    hold_lease,
     is_folder,
     is_local,
     list_files,
     move,
     new_folder,
     open_place,
-    put_if,
-    read_tagged,
     read_text,
     remove_file,
     remove_tree,
     replace_file,
 )
-from kmstream.store.history import HISTORY, append_line, read_lines
+from kmstream.store.history import (
+    BECAME_CURRENT,
+    HISTORY,
+    append_line,
+    find_frozen_labels,
+    find_names_of_today,
+    find_status,
+    read_lines,
+)
+from kmstream.store.lock import hold_lock
+from kmstream.store.unfinished import UNFINISHED, Note, find_end, read_note, write_note
 from kmstream.store.version import (
+    CHECKSUMS,
     ModelVersion,
-    check_version,
-    read_version,
+    load_version,
     rename_labels,
     rename_lines,
-    sha256_of,
-    to_json_text,
+    write_checksums,
     write_version,
 )
-
-if TYPE_CHECKING:
-    pass
-
-UNFINISHED = ".unfinished"
-LAST_FILE = "checksums.json"  # of a version: on an object store, where files come one by one, it is there with this
 
 
 class Store:
@@ -59,7 +54,6 @@ class Store:
     def __init__(self, output: str | Path) -> None:
         self.output = open_place(os.fspath(output))
         self.models = self.output / "models"
-        self._check_lock: Callable[[], None] = lambda: None
         self._files: set[str] | None = None  # below models/ of an object store, listed once
 
     def assignments(self, version: str) -> Place:
@@ -113,7 +107,7 @@ class Store:
         ------
         ModelNotFoundError
         """
-        was = [line["version"] for line in self.history() if line["event"] in {"published", "promoted", "rolled-back"}]
+        was = [line["version"] for line in self.history() if line["event"] in BECAME_CURRENT]
         known = [version for version in was if version in self.versions()]
         if self.current is None and known:
             error = ModelNotFoundError(f"models/CURRENT is missing, though {known[-1]} was the current version")
@@ -127,7 +121,7 @@ class Store:
             found = (path.name for path in self.models.iterdir() if path.is_dir()) if self.models.is_dir() else ()
         else:
             self._files = list_files(self.models) if self._files is None else self._files
-            found = (path.partition("/")[0] for path in self._files if path.endswith(f"/{LAST_FILE}"))
+            found = (path.partition("/")[0] for path in self._files if path.endswith(f"/{CHECKSUMS}"))
         return sorted(filter(is_version, found))
 
     def next_version(self) -> str:
@@ -138,36 +132,16 @@ class Store:
 
     @contextmanager
     def lock(self, name: str) -> Iterator[None]:
-        """Hold the lock of this segmentation; it is freed when the process ends, however it ends.
-
-        On a disk by the system and at once, on an object store when nobody renews it.
+        """Hold the lock of the segmentation of this name, and first finish what a run left that was cut off.
 
         Raises
         ------
         LockHeldError
         """
-        if not is_local(self.models):
-            with explain_storage_errors(self.output), hold_lease(self.models / ".lock", name) as check:
-                self._check_lock, self._files = check, None
-                self._finish_noted()
-                yield
-            return
-        with explain_write_errors(self.models):
-            self.models.mkdir(parents=True, exist_ok=True)
-        held = filelock.FileLock(self.models / ".lock", blocking=False)
-        try:
-            with explain_write_errors(self.models / ".lock"):
-                held.acquire()
-        except filelock.Timeout:
-            error = LockHeldError(f"another run of {name!r} holds the lock")
-            error.add_note(f"on {self.models / '.lock'}")
-            error.add_note("Wait until it ends; the lock frees itself when its process does.")
-            raise error from None
-        try:
+        with hold_lock(self.models, name):
+            self._files = None
             self._finish_what_was_cut_off()
             yield
-        finally:
-            held.release()
 
     @contextmanager
     def finishing(self, version: str, time: datetime, *, is_new: bool) -> Iterator[None]:
@@ -182,8 +156,7 @@ class Store:
             Whether going back removes the version.
         """
         was_complete = exists(self.assignments(version) / SUCCESS)
-        note = {"version": version, "time": time.isoformat(), "is_new": is_new, "was_complete": was_complete}
-        replace_file(self.models / UNFINISHED, json.dumps(note) + "\n")
+        write_note(self.models, Note(version, time.isoformat(), is_new, was_complete))
         try:
             yield
         except Exception:
@@ -193,34 +166,33 @@ class Store:
         remove_file(self.models / UNFINISHED)
 
     def _finish_what_was_cut_off(self) -> None:
-        for path in self.models.glob(".*.tmp"):  # never seen by anyone
-            remove_tree(path) if path.is_dir() else remove_file(path)
-        remove_tree(self.scratch)
+        if is_local(self.models):
+            for path in self.models.glob(".*.tmp"):  # never seen by anyone
+                remove_tree(path) if path.is_dir() else remove_file(path)
+            remove_tree(self.scratch)
         self._finish_noted()
-        remove_leftovers(self.output / "assignments")
-        for path in (self.output / "assignments").glob(".v*.refresh"):
-            if path != self.unfinished_assignments(self.next_version()):
-                remove_tree(path)  # nobody will go on from it
+        if is_local(self.models):
+            remove_leftovers(self.output / "assignments")
+            for folder in (self.output / "assignments").glob(".v*.refresh"):
+                if folder != self.unfinished_assignments(self.next_version()):
+                    remove_tree(folder)  # nobody will go on from it
 
     def _finish_noted(self) -> None:
-        try:
-            note = json.loads(read_text(self.models / UNFINISHED))
-        except FileNotFoundError:
+        note = read_note(self.models)
+        if note is None:
             return
-        version = note["version"]
-        events = {
-            line["event"] for line in self.history() if (line.get("version"), line["time"]) == (version, note["time"])
-        }
-        if events & {"published", "promoted", "rolled-back"} and version in self.versions():
+        version, assignments = note.version, self.assignments(note.version)
+        end = find_end(note, self.history(), self.versions())
+        if end == "publish":
             self.set_current(version)
-            remove_file(self.assignments(version) / PROGRESS)
-        elif not events and note["is_new"]:
+            remove_file(assignments / PROGRESS)
+        elif end == "remove":
             self.remove(version)
-            if is_folder(self.assignments(version)):
-                unmark_complete(self.assignments(version))
-                move(self.assignments(version), self.unfinished_assignments(version))
-        elif not events and not note["was_complete"]:
-            unmark_complete(self.assignments(version))
+            if is_folder(assignments):
+                unmark_complete(assignments)
+                move(assignments, self.unfinished_assignments(version))
+        elif end == "unmark":
+            unmark_complete(assignments)
         remove_file(self.models / UNFINISHED)
 
     def save(self, version: ModelVersion, write_more: Callable[[Path], None]) -> None:
@@ -232,11 +204,10 @@ class Store:
         write_more : callable
             Given a folder; adds drift.json, report.html and MODEL_CARD.md.
         """
-        with new_folder(self.path(version.version), last=LAST_FILE) as folder:
+        with new_folder(self.path(version.version), last=CHECKSUMS) as folder:
             write_version(folder, version)
             write_more(folder)
-            checksums = {path.name: sha256_of(path) for path in sorted(folder.iterdir())}
-            (folder / LAST_FILE).write_text(to_json_text(checksums), encoding="utf-8")
+            write_checksums(folder)
         self._files = None
 
     def remove(self, version: str) -> None:
@@ -277,32 +248,18 @@ class Store:
             error = ModelNotFoundError(f"no model has been published in {self.output}")
             error.add_note("Run `kmstream refresh` first; a first version that was held can be promoted.")
             raise error
-        folder = self.path(chosen)
-        if chosen not in self.versions():
-            error = ModelNotFoundError(
-                f"there is no version {chosen!r}; there are: {', '.join(self.versions()) or 'none'}"
-            )
+        there = self.versions()
+        if chosen not in there:
+            error = ModelNotFoundError(f"there is no version {chosen!r}; there are: {', '.join(there) or 'none'}")
             error.add_note(f"in {self.models}")
             raise error
-        with checkout(folder, _list_checked(folder)) as here:  # not what runs have put beside them
-            check_version(here, folder)
-            found = read_version(here)
+        found = load_version(self.path(chosen))
         called = self.renamed_since(found.version)
         return rename_labels(found, called) if called else found
 
     def renamed_since(self, version: str) -> dict[str, str]:
-        """Give what people call segments now, by the names a version was made with; no file of it changes.
-
-        The order of the history counts, not its times: clocks may be set back.
-        """
-        called: dict[str, str] = {}
-        is_made = False
-        for line in self.history():
-            is_made = is_made or (line["event"] in {"published", "held"} and line["version"] == version)
-            if line["event"] == "renamed" and is_made:
-                called = {name: line["new"] if now == line["old"] else now for name, now in called.items()}
-                called.setdefault(line["old"], line["new"])
-        return called
+        """Give what people call segments now, by the names a version was made with; no file of it changes."""
+        return find_names_of_today(self.history()).get(version, {})
 
     def list_segments(self, version: str) -> tuple[dict[str, Any], ...]:
         """Give the registry's line of each segment of a version, by the names of today."""
@@ -318,23 +275,13 @@ class Store:
         Raises
         ------
         LockHeldError
-            If another run has published meanwhile, because this one had lost its lock.
+            If this run has lost its lock, or another one has published meanwhile.
         """
-        place = self.models / "CURRENT"
-        if is_local(place):
-            replace_file(place, f"{version}\n")
-            return
-        before = read_tagged(place)
-        self._check_lock()  # after reading: what others have published since has another tag
-        if put_if(place, f"{version}\n".encode(), before.tag if before else None) is None:
-            error = LockHeldError("CURRENT was changed by another run at the same time")
-            error.add_note(f"in {self.models}; look at `kmstream models list`, and run again.")
-            raise error
+        replace_file(self.models / "CURRENT", f"{version}\n")
 
     def log(self, event: str, time: datetime, **facts: object) -> None:
-        """Append a line to the history; one writer at a time, so that none takes another's half line for a cut one."""
-        line = json.dumps({"time": time.isoformat(), "event": event, **facts}) + "\n"
-        append_line(self.models / HISTORY, line, self._check_lock)
+        """Append a line to the history."""
+        append_line(self.models / HISTORY, {"time": time.isoformat(), "event": event, **facts})
 
     def history(self) -> list[dict[str, Any]]:
         """Read the history, oldest first; a line cut off by a crash is left out."""
@@ -349,36 +296,14 @@ class Store:
             registry = self.read_json(version, "labels.json")
             used |= {line["cluster_label"] for line in (*registry["labels"], *registry["retired"])}
         for line in self.history():
-            used |= {line["old"], line["new"]} if line["event"] == "renamed" else set()
+            if line["event"] == "renamed":
+                used |= {line["old"], line["new"]}
         return used
 
     def frozen_labels(self) -> set[str] | None:
         """Give the names that a refit must keep, as they are called now; None if names are free."""
-        frozen: set[str] | None = None
-        for line in self.history():
-            if line["event"] == "thawed":
-                frozen = None
-            elif line["event"] == "frozen" or (frozen and line["event"] in {"promoted", "rolled-back"}):
-                frozen = set(line["labels"])  # a person who promotes other names wants those
-            elif line["event"] == "renamed" and frozen and line["old"] in frozen:
-                frozen = frozen - {line["old"]} | {line["new"]}
-        return frozen
+        return find_frozen_labels(self.history())
 
     def status(self, version: str) -> str:
         """Tell what became of a version: published, held, promoted, or rolled-back to the one before it."""
-        found = "unknown"
-        for line in self.history():
-            if line["event"] in {"published", "held", "promoted"} and line["version"] == version:
-                found = line["event"]
-            elif line["event"] == "rolled-back" and line.get("previous") == version:
-                found = "rolled-back"
-            elif line["event"] == "rolled-back" and line["version"] == version and found == "rolled-back":
-                found = "promoted"
-        return found
-
-
-def _list_checked(folder: Place) -> set[str]:
-    try:
-        return {LAST_FILE, *json.loads(read_text(folder / LAST_FILE))}
-    except (FileNotFoundError, ValueError):  # `check_version` says so
-        return {LAST_FILE}
+        return find_status(self.history(), version)

@@ -16,9 +16,16 @@ from kmstream.config import FeaturesConfig
 from kmstream.errors import ChecksumMismatchError
 from kmstream.features import Scaling, encoded_names
 from kmstream.gate import Check
+from kmstream.storage import Place, checkout, read_text
 from kmstream.summary import ClusterSummary
 
 SCHEMA_VERSION = 1
+CHECKSUMS = (
+    "checksums.json"  # written last: on an object store, where files come one by one, a version is there with it
+)
+_ABOUT = ("name", "version", "created", "baseline", "parent")  # fields that model.json holds as they are
+_SUMMARY = ("rows", "sse", "mean", "m2", "distance_counts")  # columns of summary.parquet
+_SCALING = ("center", "scale", "fill", "edges")
 
 
 @dataclass(frozen=True)
@@ -98,40 +105,26 @@ def rename_lines(lines: Iterable[Mapping[str, Any]], called: Mapping[str, str]) 
 
 def write_version(folder: Path, version: ModelVersion) -> None:
     """Write the numbers and the JSON of a version into an empty folder."""
-    model = version.model
+    model, summary = version.model, version.summary
     names = encoded_names(model.features, model.scaling)
-    columns = {
+    clusters = {
         "cluster_id": pa.array(range(len(model.labels)), pa.int32()),
         "cluster_label": pa.array(model.labels, pa.string()),
     }
     centroids = {f"feature:{name}": pa.array(model.centroids[:, j]) for j, name in enumerate(names)}
-    pq.write_table(pa.table(columns | centroids), folder / "centroids.parquet")
-    summary = version.summary
-    counted = {
-        "rows": pa.array(summary.rows),
-        "sse": pa.array(summary.sse),
-        "mean": pa.array(list(summary.mean)),
-        "m2": pa.array(list(summary.m2)),
-        "distance_counts": pa.array(list(summary.distance_counts)),
-    }
-    pq.write_table(pa.table(columns | counted), folder / "summary.parquet")
+    pq.write_table(pa.table(clusters | centroids), folder / "centroids.parquet")
+    counted = {name: pa.array(list(getattr(summary, name))) for name in _SUMMARY}
+    pq.write_table(pa.table(clusters | counted), folder / "summary.parquet")
     pq.write_table(version.sample, folder / "sample.parquet", compression="zstd")
     content = {
         "schema_version": SCHEMA_VERSION,
-        "name": version.name,
-        "version": version.version,
-        "created": version.created,
-        "baseline": version.baseline,
-        "parent": version.parent,
+        **{name: getattr(version, name) for name in _ABOUT},
         "n_clusters": len(model.labels),
         "inertia_per_row": summary.inertia_per_row,
         "features": model.features.model_dump(mode="json"),
         "encoded_features": names,
         "scaling": {
-            "center": model.scaling.center.tolist(),
-            "scale": model.scaling.scale.tolist(),
-            "fill": model.scaling.fill.tolist(),
-            "edges": model.scaling.edges.tolist(),
+            **{name: getattr(model.scaling, name).tolist() for name in _SCALING},
             "categories": model.scaling.categories,
         },
         "bins": version.bins.tolist(),
@@ -140,85 +133,80 @@ def write_version(folder: Path, version: ModelVersion) -> None:
         "gate": [asdict(check) for check in version.gate],
         "quality": version.quality,
     }
-    (folder / "model.json").write_text(to_json_text(content), encoding="utf-8")
-    registry = {"labels": version.labels, "retired": version.retired}
-    (folder / "labels.json").write_text(to_json_text(registry), encoding="utf-8")
-    (folder / "provenance.json").write_text(to_json_text(version.provenance), encoding="utf-8")
+    _write_json(folder / "model.json", content)
+    _write_json(folder / "labels.json", {"labels": version.labels, "retired": version.retired})
+    _write_json(folder / "provenance.json", version.provenance)
 
 
-def read_version(folder: Path) -> ModelVersion:
-    """Read what `write_version` wrote."""
+def write_checksums(folder: Path) -> None:
+    """Write the sha256 of each file of a version; nothing is added to it afterwards."""
+    _write_json(folder / CHECKSUMS, {path.name: _sha256_of(path) for path in sorted(folder.iterdir())})
+
+
+def load_version(place: Place) -> ModelVersion:
+    """Read a version, once every file is known to be the one that was published.
+
+    Raises
+    ------
+    ChecksumMismatchError
+    """
+    with checkout(place, _list_checked(place)) as folder:  # not what runs have put beside them
+        _check_files(folder, place)
+        return _read_version(folder)
+
+
+def _read_version(folder: Path) -> ModelVersion:
     content, registry, provenance = (
         json.loads((folder / name).read_text(encoding="utf-8"))
         for name in ("model.json", "labels.json", "provenance.json")
     )
     centroids = pq.read_table(folder / "centroids.parquet")
     counted = pq.read_table(folder / "summary.parquet")
+    summary = ClusterSummary(**{name: np.array(counted.column(name).to_pylist()) for name in _SUMMARY})
     scaling = content["scaling"]
-    n_clusters, n_numeric = content["n_clusters"], len(scaling["center"])
+    n_numeric = len(scaling["center"])
+    numbers = {name: np.array(scaling[name], dtype=np.float64) for name in _SCALING}
+    numbers["edges"] = numbers["edges"].reshape(n_numeric, -1 if n_numeric else 0)
     model = ClusterModel(
         features=FeaturesConfig.model_validate(content["features"]),
-        scaling=Scaling(
-            center=np.array(scaling["center"], dtype=np.float64),
-            scale=np.array(scaling["scale"], dtype=np.float64),
-            fill=np.array(scaling["fill"], dtype=np.float64),
-            edges=_stack(scaling["edges"], n_numeric).astype(np.float64),
-            categories=tuple(map(tuple, scaling["categories"])),
-        ),
+        scaling=Scaling(**numbers, categories=tuple(map(tuple, scaling["categories"]))),
         centroids=np.column_stack([column.to_numpy() for column in centroids.columns[2:]]),
         labels=tuple(centroids.column("cluster_label").to_pylist()),
     )
-    rows = counted.column("rows").to_numpy()  # whole numbers, or sums of weights
-    summary = ClusterSummary(
-        rows=rows,
-        mean=np.stack(counted.column("mean").to_pylist()).astype(np.float64).reshape(n_clusters, -1),
-        m2=np.stack(counted.column("m2").to_pylist()).astype(np.float64).reshape(n_clusters, -1),
-        sse=counted.column("sse").to_numpy(),
-        distance_counts=np.stack(counted.column("distance_counts").to_pylist()).astype(rows.dtype),
-    )
     return ModelVersion(
-        name=content["name"],
-        version=content["version"],
-        created=content["created"],
-        baseline=content["baseline"],
-        parent=content["parent"],
+        **{name: content[name] for name in _ABOUT},
         model=model,
         summary=summary,
-        bins=_stack(content["bins"], n_numeric).astype(rows.dtype),
+        bins=np.array(content["bins"], dtype=summary.rows.dtype).reshape(n_numeric, -1 if n_numeric else 0),
         sample=pq.read_table(folder / "sample.parquet"),
         retired=tuple(registry["retired"]),
-        parameters=content["parameters"],
         provenance=provenance,
         passes=tuple(content["passes"]),
-        gate=tuple(Check(**check) for check in content["gate"]),
+        parameters=content["parameters"],
         quality=content["quality"],
+        gate=tuple(Check(**check) for check in content["gate"]),
         labels=tuple(registry["labels"]),
     )
 
 
-def check_version(folder: Path, place: object = None) -> None:
-    """Refuse a folder with a file that is not the one that was published.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-    place : optional
-        Where people find it, if not there.
-
-    Raises
-    ------
-    ChecksumMismatchError
-    """
-    place = place or folder
+def _list_checked(place: Place) -> set[str]:
     try:
-        checksums = json.loads((folder / "checksums.json").read_text(encoding="utf-8")).items()
+        return {CHECKSUMS, *json.loads(read_text(place / CHECKSUMS))}
+    except (FileNotFoundError, ValueError):  # `_check_files` says so
+        return {CHECKSUMS}
+
+
+def _check_files(folder: Path, place: Place) -> None:
+    """Refuse a folder with a file that is not the one that was published; `place` is where people find it."""
+    try:
+        checksums = json.loads((folder / CHECKSUMS).read_text(encoding="utf-8")).items()
     except (OSError, ValueError) as cause:
-        error = ChecksumMismatchError(f"checksums.json of {folder.name} can't be read: {cause}")
+        error = ChecksumMismatchError(f"{CHECKSUMS} of {folder.name} can't be read: {cause}")
         error.add_note(f"in {place}; restore the file from a backup, or roll back to a version that is whole.")
         raise error from cause
     for name, expected in checksums:
         path = folder / name
-        observed = sha256_of(path) if path.is_file() else "no such file"
+        observed = _sha256_of(path) if path.is_file() else "no such file"
         if observed != expected:
             error = ChecksumMismatchError(
                 f"{name} of {folder.name} has sha256 {observed[:12]}; expected {expected[:12]}"
@@ -228,16 +216,10 @@ def check_version(folder: Path, place: object = None) -> None:
             raise error
 
 
-def _stack(rows: list[list[float]], n: int) -> np.ndarray:
-    return np.array(rows).reshape(n, -1) if n else np.empty((0, 0))
-
-
-def sha256_of(path: Path) -> str:
-    """Digest a file."""
+def _sha256_of(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def to_json_text(content: object) -> str:
-    """Write JSON as every file of a version has it."""
-    return json.dumps(content, indent=1) + "\n"
+def _write_json(path: Path, content: object) -> None:
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -17,14 +17,15 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from kmstream.assign import AssignJob, assign_dataset
+from kmstream.comparison import load_references, measure_drift, observe_assigned
 from kmstream.config import Config, parse_config
 from kmstream.dataset import open_dataset
 from kmstream.engine import Silent
 from kmstream.matrices import Matrices
 from kmstream.pipeline import refresh
 from kmstream.predecessor import find_outlier_distances
-from kmstream.reporting import load_references, measure_drift, observe_assigned
-from kmstream.run import make_run
+from kmstream.provenance import Clock
+from kmstream.run import start_run
 from kmstream.store import Store
 
 SIZES = (50, 200, 1000, 5000, 20000)
@@ -64,10 +65,10 @@ class Watch:
         """Give the severity of a window, and what it is due to."""
         pq.write_table(window, self._folder / "windows/window.parquet")
         dataset = open_dataset(self._windows)
-        run = make_run(self._windows, dataset, Silent())
+        run = start_run(self._windows, Store(self._windows.output.path), dataset, Clock(), Silent())
         model = self._references.model.model
         limits = find_outlier_distances(self._references.chosen(self._config), model)
-        matrices = Matrices(model.features, model.scaling, dataset, run.chunk_rows, run.weighting)
+        matrices = Matrices.of(run, model.features, model.scaling)
         job = AssignJob.of(run, matrices, model, self._folder / "assigned", "v000001", limits)
         report = measure_drift(self._config, self._references, observe_assigned(model, assign_dataset(run, job)), model)
         return report.severity, frozenset(reason.measure for reason in report.reasons)

@@ -32,9 +32,11 @@ from kmstream.features import Rows, clip, encode
 from kmstream.fit import _choose_start, _stream_epochs, _sum_span
 from kmstream.matrices import Matrices
 from kmstream.minibatch import find_still
-from kmstream.run import Run, make_run
+from kmstream.provenance import Clock
+from kmstream.run import Run, start_run
 from kmstream.scan import make_scaling, scan_dataset
 from kmstream.search import SampleFit
+from kmstream.store import Store
 
 LOOK_EVERY = 64  # steps, as in kmstream.minibatch
 
@@ -70,10 +72,10 @@ def prepare(data: Path, work: Path) -> Setting:
         "output": {"path": str(work)},
     }
     config = parse_config(content, base_dir=work)
-    run = make_run(config, open_dataset(config), Silent())
+    run = start_run(config, Store(config.output.path), open_dataset(config), Clock(), Silent())
     scan = scan_dataset(run, statistics=True)
     scaling = make_scaling(config.features, scan)
-    matrices = Matrices(config.features, scaling, run.dataset, run.chunk_rows)
+    matrices = Matrices.of(run, config.features, scaling)
     sample = clip(encode(scan.sample, config.features, scaling).rows, config.features)
     return Setting(run, matrices, _choose_start(run, sample, None), sample)
 
