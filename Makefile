@@ -16,7 +16,7 @@ PYTEST := $(BIN)/python -m pytest
 .PHONY: help demo test test-fast test-lowest image-test bench lint format lock clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 demo: $(STAMP) ## a year of customer segments, refitted and re-scored by the flows
 	@$(BIN)/python flows/demo.py

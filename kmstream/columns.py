@@ -68,7 +68,7 @@ def take_seconds(batch: pa.Table, time: str) -> FloatArray:
     columns = [batch.column(name) for name in time.split("/")]
     kind = columns[0].type
     if len(columns) == 1 and (pa.types.is_timestamp(kind) or pa.types.is_date(kind)):
-        moments = pc.cast(columns[0], pa.timestamp("us", getattr(kind, "tz", None)), safe=False)
+        moments = pc.cast(columns[0], pa.timestamp("us"), safe=False)
         return to_float64(pc.cast(moments, pa.int64())) / 1e6
     parts = [to_strings(column) for column in columns]
     texts = pc.binary_join_element_wise(*parts, "-").to_pylist()

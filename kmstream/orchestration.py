@@ -183,7 +183,7 @@ def fail(error: KmstreamError) -> Any:  # noqa: ANN401 - Prefect raises its data
     return Failed(message=explain_error(error), data=error)
 
 
-def complete(verdict: str, result: object, report: str | None = None) -> Any:  # noqa: ANN401 - its data is what a caller gets
+def complete(verdict: str, result: object, report: str | None = None) -> Any:  # noqa: ANN401
     """End a flow with a result, and say in its log how it ended and where the report is."""
     get_run_logger().info("%s%s", verdict, f" Report: {report}" if report else "")
     return Completed(message=verdict, data=result)

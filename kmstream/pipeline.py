@@ -15,7 +15,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from kmstream.assignments import Entry, refuse_overlap, unfinished_folder
-from kmstream.choose import DEFAULT_KS, check_ks, compare_ks, read_classes
+from kmstream.choose import DEFAULT_KS, check_ks, compare_ks, read_classes, report_choice
 from kmstream.clustering import ClusterModel
 from kmstream.commit import commit_score, finish_scores, hold_output
 from kmstream.comparison import label_sample, load_references
@@ -26,7 +26,7 @@ from kmstream.fit import fit_centroids
 from kmstream.matrices import open_matrices
 from kmstream.plan import Plan, make_plan
 from kmstream.predecessor import check_same_features, find_scaling_version, load_current, name_segments, take_over
-from kmstream.provenance import Clock, describe_run, peak_rss_bytes
+from kmstream.provenance import Clock, describe_run
 from kmstream.publish import publish_refit
 from kmstream.refit import Judged, Refit, ask_gate, compare_refit
 from kmstream.relabel import apply_labels
@@ -36,7 +36,6 @@ from kmstream.retraining import may_retrain
 from kmstream.run import Run, start_run
 from kmstream.scan import scan_for_fit
 from kmstream.scoring import finish_score, make_score_job, report_nothing_new
-from kmstream.storage import Place, replace_file
 from kmstream.store import Store
 from kmstream.truth import check_truth
 from kmstream.who_moved import Assignments, find_earlier, follow_entities
@@ -77,45 +76,19 @@ def choose_k(
     KmstreamError
         Any of the tree in `errors`; no page has been written then.
     """
-    store, clock = Store(config.output.path), Clock(now)
-    ks = check_ks(ks)
+    store, clock, ks = Store(config.output.path), Clock(now), check_ks(ks)
     refuse_overlap(config.dataset.path, store.output)
     kept = find_scaling_version(config, store)
-    dataset = open_dataset(config, only)
+    run = start_run(config, store, open_dataset(config, only), clock, progress, only)
     if truth:
-        check_truth(dataset, truth)
-    run = start_run(config, store, dataset, clock, progress, only)
+        check_truth(run.dataset, truth)
     with single_threaded():
         with clock.stage("scan"):
             scan, scaling = scan_for_fit(run, kept.model.scaling if kept else None)
             classified = read_classes(run, scaling, truth) if truth else None
         with clock.stage("fit"):
             choice = compare_ks(run, scan, scaling, ks, classified)
-    page = store.output / "reports" / "choose-k.html"
-    result = ChoiceResult(
-        name=config.name,
-        rows=dataset.rows,
-        sample_rows=choice.n_sample_rows,
-        scaling=kept.version if kept else "new",
-        truth=truth,
-        truth_rows=len(classified.X) if classified else None,
-        k=choice.candidates,
-        recommended=choice.advice.k,
-        reason=choice.advice.reason,
-        elbow=choice.elbow,
-        notes=choice.notes,
-        report=str(page),
-        seconds=clock.seconds,
-        peak_rss_bytes=peak_rss_bytes(),
-    )
-    _write_choice(page, result, clock)
-    return replace(result, seconds=clock.seconds, peak_rss_bytes=peak_rss_bytes())
-
-
-def _write_choice(page: Place, result: ChoiceResult, clock: Clock) -> None:
-    from kmstream.report.choice import render_choice  # loads plotly, which no other verb needs at once
-
-    replace_file(page, render_choice(result.to_json(), created=clock.now.isoformat()))
+    return report_choice(run, choice, kept.version if kept else "new", truth, classified)
 
 
 def refresh(

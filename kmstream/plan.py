@@ -71,6 +71,12 @@ class Plan:
     peak_bytes: int
     output: str
 
+    @property
+    def batch_bytes(self) -> int:
+        """Of the memory limit, what is left for batches."""
+        fixed = self.sample_bytes + self.appended_bytes + self.workers * self.worker_bytes
+        return self.memory_limit_bytes - fixed
+
 
 def make_plan(config: Config, dataset: Dataset) -> Plan:
     """Foretell a run.

@@ -88,13 +88,16 @@ class Site:
         return self.post(f"{what}/filter", filters)
 
     def post(self, path: str, content: Any) -> Any:
+        return self._request("POST", path, json=content).json()
+
+    def _request(self, method: str, path: str, **content: Any) -> httpx.Response:
         def answered() -> httpx.Response | None:
-            found = httpx.post(f"{self.url}/{path}", json=content, timeout=30)
+            found = httpx.request(method, f"{self.url}/{path}", timeout=30, **content)
             return None if found.status_code == 503 else found  # its database is busy
 
         answer = wait_for(answered, path)
         assert answer.is_success, answer.text
-        return answer.json()
+        return answer
 
     def runs(self, verb: str, state: str = "COMPLETED") -> list[dict[str, Any]]:
         named = {"flows": {"name": {"any_": [f"kmstream-{verb}"]}}}
@@ -110,11 +113,17 @@ class Site:
         self.start_run(verb)
         wait_for(lambda: len(self.runs(verb)) > n_before, f"the end of the {verb}")
 
-    def schedule_once(self, verb: str) -> None:
-        """Let the schedule of a deployment be due in a second, and then not for an hour."""
-        due = datetime.now(UTC) + timedelta(seconds=1)
-        schedule = {"interval": 3600, "anchor_date": due.isoformat(), "timezone": "UTC"}
-        self.post(f"deployments/{self._find_deployment(verb)}/schedules", [{"schedule": schedule, "active": True}])
+    @contextmanager
+    def scheduled(self, verb: str, seconds: float) -> Iterator[None]:
+        """Let a deployment have a further schedule, due in a moment, and then after so many seconds again."""
+        due = datetime.now(UTC) + timedelta(seconds=3)
+        schedule = {"interval": seconds, "anchor_date": due.isoformat(), "timezone": "UTC"}
+        path = f"deployments/{self._find_deployment(verb)}/schedules"
+        (made,) = self.post(path, [{"schedule": schedule, "active": True}])
+        try:
+            yield
+        finally:
+            self._request("DELETE", f"{path}/{made['id']}")
 
     def _find_deployment(self, verb: str) -> str:
         return next(one["id"] for one in self.ask("deployments") if one["name"] == verb)

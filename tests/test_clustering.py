@@ -333,6 +333,11 @@ def test_move_centroids_takes_the_mean_of_each():
     assert moved.tolist() == [[1.0], [5.0]]
 
 
+def test_move_centroids_takes_the_weighted_mean_where_all_rows_weigh_less_than_one():
+    moved = move_centroids(np.zeros((1, 1)), np.array([0.5]), np.array([[2.0]]), np.zeros((1, 1), np.float32))
+    assert moved.tolist() == [[4.0]]
+
+
 def test_move_centroids_puts_an_empty_one_where_the_fit_is_worst():
     sample = np.array([[0.0], [4.0], [9.0], [20.0]], dtype=np.float32)
     centroids = np.array([[0.0], [50.0], [60.0]])

@@ -15,6 +15,7 @@ from kmstream.columns import is_categorical, is_numeric, is_time, parse_time, ta
 NAN, DAY = math.nan, 86_400.0
 TODAY = datetime(2024, 4, 30)  # noqa: DTZ001 - files hold times without a zone, too
 SECONDS = 19_843 * DAY  # of TODAY, since 1970
+SECONDS_IN_NS = int(SECONDS) * 10**9
 
 
 def chunked(column):
@@ -141,6 +142,8 @@ def test_take_seconds_reads_every_type(column):
 def test_take_seconds_keeps_the_time_of_day_of_a_timestamp_and_its_zone():
     noon = datetime(2024, 4, 30, 12, 0, 0, 250_000)  # noqa: DTZ001
     assert take_seconds(pa.table({"t": pa.array([noon])}), "t").tolist() == [SECONDS + DAY / 2 + 0.25]
+    exact = pa.array([SECONDS_IN_NS + 1_999], pa.timestamp("ns"))  # Arrow refuses to drop digits unless told to
+    assert take_seconds(pa.table({"t": exact}), "t").tolist() == [SECONDS + 1e-6]
     tokyo = pa.array([datetime(2024, 4, 30, tzinfo=UTC)], pa.timestamp("ms", "Asia/Tokyo"))
     assert take_seconds(pa.table({"t": tokyo}), "t").tolist() == [SECONDS]
 

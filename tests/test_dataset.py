@@ -127,6 +127,16 @@ def test_open_dataset_refuses_a_hive_value_that_is_no_number(config, data, files
         open_dataset(config(features={"numeric": ["x", "m"]}))
 
 
+def test_open_dataset_takes_weights_from_folder_names_which_may_be_missing_but_no_text(config, data, files):
+    files(data, {"w=1.5/a.parquet": SMALL, "w=__HIVE_DEFAULT_PARTITION__/a.parquet": SMALL})
+    assert open_dataset(config(features={"weight": "w"})).rows == 4
+    files(data, {"w=heavy/a.parquet": SMALL})
+    with pytest.raises(
+        SchemaMismatchError, match=r"features\.weight 'w' is 'heavy' in the folder name; expected numbers"
+    ):
+        open_dataset(config(features={"weight": "w"}))
+
+
 # --- schemas ---------------------------------------------------------------------------------------------------------
 
 

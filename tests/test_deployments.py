@@ -35,8 +35,8 @@ def test_months_arrive_and_the_deployments_do_the_rest(site):
 
     # A new month: the schedule picks it up, drift emits the event, the trigger runs retrain.
     site.add_month("m02", moved=2.0)
-    site.schedule_once("score")
-    wait_for(lambda: site.store.current == "v000002", "the retraining")
+    with site.scheduled("score", seconds=30):
+        wait_for(lambda: site.store.current == "v000002", "the retraining")
     assert site.store.load().model.labels == names
     assert site.events() == ["published", "drift", "retrain-requested", "published"]
     retrained = wait_for(lambda: site.runs("retrain"), "the end of the run")[0]

@@ -115,11 +115,14 @@ def test_categories_name_segments_with_hyphens_for_blanks():
     ("mean", "average", "sd", "text"),
     [
         (300.0, 100.0, 100.0, "x 3 times the average (300 against 100)"),
+        (1040.0, 100.0, 1000.0, "x 10 times the average (1,040 against 100)"),
+        (1530.0, 100.0, 1000.0, "x 15 times the average (1,530 against 100)"),
         (149.0, 100.0, 100.0, "x a little above the average (149 against 100)"),
         (1234.0, 10.0, 100.0, "x over 100 times the average (1,234 against 10)"),
         (65.0, 100.0, 60.0, "x two thirds of the average (65 against 100)"),
         (50.0, 100.0, 100.0, "x half of the average (50 against 100)"),
         (10.0, 100.0, 100.0, "x a tenth of the average (10 against 100)"),
+        (9.0, 100.0, 100.0, "x under a tenth of the average (9 against 100)"),
         (1.0, 100.0, 100.0, "x under a tenth of the average (1 against 100)"),
         (0.0, 100.0, 100.0, "x below the average (0 against 100)"),
         (20.0, 12.0, 5.0, "x far above the average (20 against 12)"),  # a spread too narrow for ratios
@@ -130,11 +133,34 @@ def test_categories_name_segments_with_hyphens_for_blanks():
         (999.6, 1009.6, 20.0, "x a little below the average (1,000 against 1,010)"),
         (3e300, 1e300, 1e300, "x 3 times the average (3.00e+300 against 1.00e+300)"),
         (2e-9, 1e-9, 1e-9, "x 2 times the average (2e-09 against 1e-09)"),
+        (1.00001e-9, 1e-9, 5e-15, "x far above the average"),  # no figure would show it
         (1.2, 1.0, 1.0, "close to the average in everything"),
     ],
 )
 def test_the_words_follow_the_distance_and_the_size(mean, average, sd, text):
     assert one(mean, average, sd) == text
+
+
+@pytest.mark.parametrize(
+    ("share", "average", "text"),
+    [
+        (0.5, 0.3, "mostly c=a (50 % against 30 % overall)"),
+        (0.49, 0.3, "more often c=a (49 % against 30 % overall)"),
+        (0.95, 0.7, "almost only c=a (95 % against 70 % overall)"),
+        (0.9432, 0.7, "more often c=a (94.3 % against 70 % overall)"),
+        (0.3, 0.6, "less often c=a (30 % against 60 % overall)"),
+        (0.1234, 0.6, "less often c=a (12 % against 60 % overall)"),
+        (0.0567, 0.6, "less often c=a (5.7 % against 60 % overall)"),
+        (0.05, 0.6, "hardly ever c=a (5 % against 60 % overall)"),
+    ],
+)
+def test_the_words_of_a_category_follow_its_share(share, average, text):
+    assert describe_segments(profile(["c=a"], [average], [0.25], [[share], [average]]))[0] == text
+
+
+def test_figures_that_say_nothing_are_left_out():
+    found = Profile(("x",), 1, np.array([[np.inf], [0.0]]), np.array([0.0]), np.array([[2.0], [-1.0]]), np.full(2, 0.5))
+    assert describe_segments(found)[0] == "x far above the average"
 
 
 def test_a_negative_mean_of_any_segment_rules_out_ratios():
@@ -187,6 +213,36 @@ def test_segments_alike_in_words_are_told_by_rank_and_twins_by_a_number():
     assert suggest_names(found) == (
         *("third-highest-x", "4th-highest-x", "highest-x", "second-highest-x"),
         *("lowest-x", "lowest-x-2"),
+    )
+
+
+def test_ranks_are_written_as_people_write_them():
+    n = 125
+    z = np.linspace(4.0, 2.0, n)[:, None]
+    found = suggest_names(Profile(("x",), 1, z, np.zeros(1), z, np.full(n, 1 / n)))
+    shown = {
+        rank: found[rank - 1].removesuffix("-highest-x") for rank in (2, 3, 4, 11, 12, 13, 14, 21, 22, 23, 101, 111)
+    }
+    assert found[0] == "highest-x"
+    assert list(shown.values()) == [
+        *("second", "third", "4th", "11th", "12th", "13th", "14th", "21st", "22nd", "23rd", "101st", "111th"),
+    ]
+
+
+def test_segments_alike_in_a_category_are_told_by_who_has_most_and_least_of_it():
+    found = profile(["c=a"], [0.27], [0.3], [[0.45], [0.4], [0.1], [0.12]])
+    assert suggest_names(found) == ("most-c-a", "second-most-c-a", "least-c-a", "second-least-c-a")
+
+
+def test_a_feature_alone_names_no_segment_where_another_is_as_far_off_in_it():
+    found = profile(["x", "y"], [0.0, 0.0], [1.0, 1.0], [[2.0, 0.4], [2.0, -3.0], [-2.0, 1.0]])
+    assert suggest_names(found) == ("very-high-x-fairly-high-y", "very-low-y", "very-low-x")
+
+
+def test_a_number_told_after_a_category_names_the_average_again():
+    found = profile(["x", "c=a"], [10.0, 0.3], [1.0, 0.2], [[12.0, 0.8], [9.0, 0.3]])
+    assert describe_segments(found)[0] == (
+        "mostly c=a (80 % against 30 % overall), x far above the average (12 against 10)"
     )
 
 

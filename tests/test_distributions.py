@@ -88,6 +88,11 @@ def test_values_that_are_all_alike_have_one_bin_about_them(value):
     assert (low, high) == (value - 0.5, value + 0.5)
 
 
+def test_values_too_near_each_other_for_their_size_have_one_bin():
+    low, high = 1e6 + 0.1, 1e6 + 0.2
+    assert find_edges(np.array([low, high]), low, high).tolist() == [low - 0.5, low + 0.5]
+
+
 def test_bins_of_large_whole_numbers_hold_as_many_of_them_each():
     edges = find_edges(np.arange(300.0), 0.0, 299.0)
     assert set(np.diff(edges)) <= {9.0, 10.0}  # ends of bins 9.97 wide, taken to the nearest halves
@@ -117,6 +122,17 @@ def test_distributions_are_of_the_features_that_separate_best():
         "categories": ["shop", "web"],
         "counts": {GOLD: [0, 30], SILVER: [30, 0]},
     }
+
+
+def test_features_that_separate_alike_come_in_their_order():
+    names = tuple(f"f{j:02d}" for j in range(40))
+    told = tell({name: [1.0, 2.0] for name in names}, [0, 1], eta_squared=np.full(40, 0.5))
+    assert [one["feature"] for one in told] == [*names[:MAX_FEATURES]]
+
+
+def test_a_categorical_feature_without_categories_has_no_distribution():
+    model = make_view_model((), ((),))
+    assert tell({"c0": pa.array([None, None], pa.string())}, [0, 1], model=model, eta_squared=[]) == []
 
 
 def test_a_feature_that_does_not_vary_has_no_distribution():

@@ -17,6 +17,7 @@ from kmstream.features import (
     Scaling,
     apply_missing_policy,
     clip,
+    count_categories,
     encode,
     encoded_names,
     take_columns,
@@ -99,13 +100,20 @@ def test_encode_counts_each_skipped_row_once(rows):
 
 
 def test_encode_gives_an_unseen_category_zeros_and_counts_it():
-    features = make_features((), categorical=("c", "d"))
-    scaling = make_scaling(0, categories=(("a", "b"), ("1", "2")))
-    batch = pa.table({"c": ["b", "new", "a", "new"], "d": [2, 1, 3, 2]})
+    features = make_features((), categorical=("c", "d", "e"))
+    scaling = make_scaling(0, categories=(("a", "b"), ("1", "2"), ("true",)))
+    batch = pa.table({"c": ["b", "new", "a", "new"], "d": [2, 1, 3, 2], "e": [True, True, True, False]})
     encoded = encode(batch, features, scaling)
-    assert encoded.rows.X.tolist() == [[0, 1, 0, 1], [0, 0, 1, 0], [1, 0, 0, 0], [0, 0, 0, 1]]
-    assert encoded.unseen == {"c": 2, "d": 1}
+    assert encoded.rows.X.tolist() == [[0, 1, 0, 1, 1], [0, 0, 1, 0, 1], [1, 0, 0, 0, 1], [0, 0, 0, 1, 0]]
+    assert encoded.unseen == {"c": 2, "d": 1, "e": 1}
+    assert count_categories(features, scaling) == {"c": 2, "d": 2, "e": 1}
     assert encoded.rows.keep.all()
+
+
+def test_encode_of_a_feature_that_was_empty_at_the_baseline_has_no_column():
+    features, scaling = make_features(categorical=("c",), on_missing="mean"), make_scaling(categories=((),))
+    encoded = encode(pa.table({"x": [1.0, 2.0], "c": ["a", None]}), features, scaling)
+    assert (encoded.rows.X.tolist(), encoded.unseen) == ([[1.0], [2.0]], {"c": 1})
 
 
 def test_encode_keeps_the_columns_of_the_baseline_whatever_the_batch_holds():
@@ -114,6 +122,18 @@ def test_encode_keeps_the_columns_of_the_baseline_whatever_the_batch_holds():
     assert encoded_names(features, scaling) == ("c=blue", "c=red")
     assert encode(pa.table({"c": ["red"]}), features, scaling).rows.X.tolist() == [[0.0, 1.0]]
     assert encode(pa.table({"c": ["blue", "green"]}), features, scaling).rows.X.tolist() == [[1.0, 0.0], [0.0, 0.0]]
+
+
+def test_encode_gives_rows_their_weights_and_refuses_one_that_is_missing_as_it_does_a_feature():
+    batch = pa.table({"x": [1.0, 2.0, 3.0], "w": [0.5, None, None]})
+    skip = encode(batch, make_features(on_missing="skip"), make_scaling(), Weighting("w"))
+    assert (skip.rows.weights.tolist(), skip.rows.keep.all()) == ([0.5, 0.0, 0.0], True)
+    with pytest.raises(
+        InvalidFeatureError, match=r"^features\.weight 'w' is missing or infinite in 2 of 3 rows$"
+    ) as caught:
+        encode(batch, make_features(), make_scaling(), Weighting("w"))
+    assert caught.value.first_row == 1
+    assert caught.value.cure.startswith("Name another column, or set features.on_missing to skip")
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -183,6 +203,12 @@ def test_encode_bounds_what_lies_so_far_that_its_square_is_no_float32(value):
     assert np.isfinite(np.square(x)).all()
 
 
+@pytest.mark.parametrize(("value", "center", "scale"), [(1e6, 0.0, 1e-10), (0.0, -1e16, 1.0), (0.0, -1e14, 1e-3)])
+def test_encode_bounds_what_only_center_and_scale_put_so_far(value, center, scale):
+    x = encode(pa.table({"x": [value]}), make_features(), make_scaling(center=center, scale=scale)).rows.X
+    assert x.tolist() == [[np.float32(1e15)]]
+
+
 def test_encode_scales_alike_whatever_else_is_in_the_batch():
     """A batch with a missing or a huge value goes another way through the arithmetic, to the same numbers."""
     values = np.random.default_rng(0).lognormal(3.0, 2.0, 40_000)
@@ -218,13 +244,10 @@ def test_rows_kept_are_no_others():
 
 
 def test_clip_bounds_rows_and_keeps_their_weights():
-    rows = make_rows([[-9.0], [0.5]], [True, False], [2.0, 3.0])
+    rows = make_rows([[-9.0], [0.5], [9.0]], [True, False, True], [2.0, 3.0, 4.0])
     bound = clip(rows, make_features(clip=1.5))
-    assert (bound.X.tolist(), bound.keep.tolist(), bound.weights.tolist()) == (
-        [[-1.5], [0.5]],
-        [True, False],
-        [2.0, 3.0],
-    )
+    assert bound.X.tolist() == [[-1.5], [0.5], [1.5]]
+    assert (bound.keep.tolist(), bound.weights.tolist()) == ([True, False, True], [2.0, 3.0, 4.0])
     assert clip(rows, make_features()) is rows
 
 
@@ -278,3 +301,9 @@ def test_to_original_units_changes_nothing_in_its_argument():
     to_original_units(X, make_features(log1p=("x",)), make_scaling(center=2.0))
     to_scaled_units(X, make_features(log1p=("x",)), make_scaling(center=2.0))
     assert X.tolist() == [[1.0]]
+
+
+def test_units_are_turned_with_the_digits_of_a_float64():
+    X, scaling = np.array([[1 / 3]], dtype=np.float32), make_scaling(center=1e5, scale=7.7)
+    assert to_original_units(X, make_features(), scaling)[0, 0] == float(X[0, 0]) * 7.7 + 1e5
+    assert to_scaled_units(X, make_features(), scaling)[0, 0] == (float(X[0, 0]) - 1e5) / 7.7

@@ -165,8 +165,8 @@ def test_a_run_whose_lock_was_taken_publishes_nothing(s3, shop, start):
 
 
 @pytest.mark.usefixtures("impatient")
-@pytest.mark.parametrize("name", ["CURRENT", "history.jsonl"])
-def test_what_another_run_has_published_meanwhile_is_not_replaced(s3, shop, monkeypatch, name):
+@pytest.mark.parametrize(("name", "kind"), [("CURRENT", "HEAD"), ("history.jsonl", "GET")])
+def test_what_another_run_has_published_meanwhile_is_not_replaced(s3, shop, monkeypatch, name, kind):
     """This one has lost its lock while it waited for what was there before."""
     monkeypatch.setattr(lease, "LEASE_SECONDS", 1.0)
     store = Store(shop.output.path)
@@ -174,12 +174,12 @@ def test_what_another_run_has_published_meanwhile_is_not_replaced(s3, shop, monk
     replace_bytes(place, b"before\n")
     with ThreadPoolExecutor(1) as pool, store.lock("blobs"):
         s3.proxy.clear()
-        s3.proxy.fail("GET", f"*/{name}", how="timeout")
+        s3.proxy.fail(kind, f"*/{name}", how="timeout")
         if name == "CURRENT":
             done = pool.submit(store.set_current, "v000001")
         else:
             done = pool.submit(store.log, "published", at(1), version="v000001")
-        s3.proxy.wait_for("GET", f"*/{name}")
+        s3.proxy.wait_for(kind, f"*/{name}")
         put_lock(store.models / ".lock")
         place.fs.pipe_file(place.path, b"theirs\n")
         with pytest.raises(LockHeldError):

@@ -43,10 +43,13 @@ def test_find_projection_has_no_share_below_zero_where_rounding_would():
 
 
 def test_find_projection_is_exact_far_from_zero_in_single_precision():
-    near = np.array([[-1.0, 0.0], [1.0, 0.0]] * 40 + [[0.0, 0.5], [0.0, -0.5]] * 40, dtype=np.float32)
-    far = find_projection(near + np.float32(4096.0))
-    assert far.explained == pytest.approx([0.8, 0.2])
-    assert far.center == pytest.approx([4096.0, 4096.0], abs=1e-6)
+    X = (np.random.default_rng(0).normal(size=(5000, 2)) * [2.0, 1.0] + 4096.0).astype(np.float32)
+    assert find_projection(X).center == pytest.approx(X.astype(np.float64).mean(axis=0), abs=1e-9)
+
+
+def test_find_projection_finds_the_same_axes_of_rows_however_near_they_lie():
+    X = np.random.default_rng(0).normal(size=(40, 3)) * [3.0, 2.0, 1.0]
+    assert find_projection(X * 1e-4).axes == pytest.approx(find_projection(X).axes)
 
 
 def test_two_blobs_lie_apart_on_the_map_and_each_centre_among_its_rows():

@@ -37,7 +37,7 @@ def test_judge_measure_gives_the_verdict_of_the_run(drift, status, text):
 
 def test_judge_measure_looks_at_each_segment_and_feature():
     drift = make_drift(
-        segments=[make_segment("a", 9, 0.6, 0.52, shift=0.3), make_segment("b", 6, 0.4, 0.6, shift=None)],
+        segments=[make_segment("a", 9, 0.6, 0.68, shift=0.3), make_segment("b", 6, 0.4, 0.6, shift=None)],
         reasons=[
             make_reason("centroid_shift", 0.3, 0.25, "alert", "the centroid of 'a' moved", label="a", feature="x"),
             make_reason("share_change", 0.2, 0.1, "warn", "'b' shrank", label="b"),

@@ -275,6 +275,22 @@ def test_page_of_a_first_version_shows_where_its_segments_lie(published):
     assert '"title": "Silhouette per segment"' in page.source
 
 
+def test_every_plot_is_in_its_section(read):
+    found = re.findall(r'<section id="(\w+)">|class="widgets" id="([\w-]+)"', read("many").source)
+    plots, section = {}, ""
+    for new_section, plot in found:
+        section = new_section or section
+        if plot:
+            plots.setdefault(section, []).append(plot)
+    assert plots == {
+        "segments": ["plot-shares", "plot-history"],
+        "map": ["plot-map"],
+        "distributions": ["plot-distributions"],
+        "migration": ["plot-migration"],
+        "fit": ["plot-fit"],
+    }
+
+
 def test_page_tells_that_it_shows_the_largest_segments_only(read):
     assert f"and the {MAX_SEGMENTS} largest of 30 segments" in read("many").text
 

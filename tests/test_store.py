@@ -272,11 +272,11 @@ for number in range(100):
 
 def test_history_loses_and_mixes_no_line_of_concurrent_writers(tmp_path):
     (tmp_path / "models").mkdir()
-    writers = [subprocess.Popen([sys.executable, "-c", WRITER, tmp_path, str(i)]) for i in range(4)]
-    assert [writer.wait(60) for writer in writers] == [0] * 4
+    writers = [subprocess.Popen([sys.executable, "-c", WRITER, tmp_path, str(i)]) for i in range(2)]
+    assert [writer.wait(60) for writer in writers] == [0] * 2
     lines = Store(tmp_path).history()
-    assert {line["old"] for line in lines} == {f"{i}-{number}" for i in range(4) for number in range(100)}
-    assert len((tmp_path / "models/history.jsonl").read_text().splitlines()) == 400
-    for i in range(4):  # each in its order
+    assert {line["old"] for line in lines} == {f"{i}-{number}" for i in range(2) for number in range(100)}
+    assert len((tmp_path / "models/history.jsonl").read_text().splitlines()) == 200
+    for i in range(2):  # each in its order
         mine = [line["old"] for line in lines if line["old"].startswith(f"{i}-")]
         assert mine == [f"{i}-{number}" for number in range(100)]

@@ -51,7 +51,9 @@ def test_value_counts_count_a_weighted_row_as_that_many_rows(values, times, poli
 def test_value_counts_of_parts_add_up_whatever_the_batches():
     rng = np.random.default_rng(0)
     batch = pa.table({"x": rng.normal(2.0, 1.0, 900), "c": rng.choice(["a", "z"], 900), "w": rng.random(900)})
-    features, scaling = make_features(categorical=("c",)), make_scaling(categories=(("a",),))
+    batch = batch.set_column(0, "x", pa.array(np.where(rng.random(900) < 0.1, NAN, batch["x"])))
+    features = make_features(categorical=("c",), on_missing="skip")
+    scaling = make_scaling(categories=(("a",),))
     parts = [encode(batch.slice(at, n), features, scaling, Weighting("w")) for at, n in ((0, 1), (1, 500), (501, 399))]
     nothing = ValueCounts.empty(scaling, np.float64)
     one_by_one = nothing
@@ -62,5 +64,5 @@ def test_value_counts_of_parts_add_up_whatever_the_batches():
     assert one_by_one.unseen == whole.unseen
     merged = nothing.add(parts[0], scaling).merge(nothing.add(parts[1], scaling).add(parts[2], scaling))
     np.testing.assert_allclose(merged.bins, whole.bins, rtol=1e-12)
-    assert merged.unseen == whole.unseen
+    assert (merged.unseen, merged.skipped) == (whole.unseen, whole.skipped)
     assert not nothing.bins.any()

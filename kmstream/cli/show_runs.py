@@ -43,31 +43,25 @@ def show_plan(console: Console, config: Config, plan: Plan) -> None:
     files = f"{count(plan.rows, 'row')} in {count(plan.partitions, 'file')}, {size(plan.bytes)}"
     print_line(console, f"{config.name}: {files}")
     print_line(console)
-    free = plan.memory_limit_bytes - plan.sample_bytes - plan.appended_bytes - plan.workers * plan.worker_bytes
     sample_rows = min(config.model.sample_rows, plan.rows)
-    division = f"{size(free)} / ({plan.workers} x {plan.bytes_per_row:,} bytes)"
+    division = f"{size(plan.batch_bytes)} / ({plan.workers} x {plan.bytes_per_row:,} bytes)"
     place = "in the folder for temporary files" if "://" in plan.output else "on the disk of output.path"
-    facts = {
-        "memory limit": (size(plan.memory_limit_bytes), "engine.memory_limit"),
-        "- sample": (size(plan.sample_bytes), f"{sample_rows:,} rows, as they are and scaled"),
-        "- workers": (
-            f"{plan.workers} x {size(plan.worker_bytes)}",
-            "page buffers, cluster columns of a span, sums by cluster",
-        ),
-        **(
-            {"- long row groups": (size(plan.appended_bytes), "cluster columns that wait until one is complete")}
-            if plan.appended_bytes
-            else {}
-        ),
-        "= for batches": (size(free), ""),
-        "bytes per row": (f"{plan.bytes_per_row:,}", "two batches at a time: features decoded and scaled"),
-        "rows per batch": (f"{plan.chunk_rows:,}", f"{division}, down to a power of two, at most {MAX_CHUNK_ROWS:,}"),
-        "working memory": (size(plan.peak_bytes), "at most; the interpreter and its libraries come on top"),
-        "scratch copy": (size(plan.scratch_bytes), f"{place} while the run is under way"),
-        "passes": (str(sum(plan.passes.values())), ", ".join(f"{stage} {n}" for stage, n in plan.passes.items())),
-        "bytes to read": (size(plan.bytes_to_read), "over all passes, at most"),
-    }
-    print_facts(console, ((name, figure, why) for name, (figure, why) in facts.items()))
+    each = f"{plan.workers} x {size(plan.worker_bytes)}"
+    long_groups = ("- long row groups", size(plan.appended_bytes), "cluster columns that wait until one is complete")
+    facts = [
+        ("memory limit", size(plan.memory_limit_bytes), "engine.memory_limit"),
+        ("- sample", size(plan.sample_bytes), f"{sample_rows:,} rows, as they are and scaled"),
+        ("- workers", each, "page buffers, cluster columns of a span, sums by cluster"),
+        *([long_groups] if plan.appended_bytes else []),
+        ("= for batches", size(plan.batch_bytes), ""),
+        ("bytes per row", f"{plan.bytes_per_row:,}", "two batches at a time: features decoded and scaled"),
+        ("rows per batch", f"{plan.chunk_rows:,}", f"{division}, down to a power of two, at most {MAX_CHUNK_ROWS:,}"),
+        ("working memory", size(plan.peak_bytes), "at most; the interpreter and its libraries come on top"),
+        ("scratch copy", size(plan.scratch_bytes), f"{place} while the run is under way"),
+        ("passes", str(sum(plan.passes.values())), ", ".join(f"{stage} {n}" for stage, n in plan.passes.items())),
+        ("bytes to read", size(plan.bytes_to_read), "over all passes, at most"),
+    ]
+    print_facts(console, facts)
     print_line(console)
     print_line(console, f"output  {plan.output}")
 

@@ -108,12 +108,10 @@ def _show(trait: Trait) -> str:
 
 
 def _amount(value: float, decimals: int) -> str:
-    """Write a number of whatever size; `number` would write 999.6 as 1e+03, and all 301 digits of 1e300."""
+    """Write a number of whatever size; `number` would write all 301 digits of 1e300."""
     if abs(value) >= _LONG_NUMBER:
         return f"{value:.2e}"
-    if decimals:
-        return f"{value:,.{decimals}f}"
-    return number(float(round(value)) if abs(value) >= 100 else value)
+    return f"{value:,.{decimals}f}" if decimals else number(value)
 
 
 def _percent(share: float) -> str:

@@ -130,7 +130,7 @@ def encode(batch: pa.Table, features: FeaturesConfig, scaling: Scaling, weightin
     first_column = n_numeric
     for name, categories in zip(features.categorical, scaling.categories, strict=True):
         texts = values.texts[name]
-        codes = pc.index_in(texts, value_set=pa.array(categories, pa.string()), skip_nulls=True)
+        codes = pc.index_in(texts, value_set=pa.array(categories, pa.string()))
         X[np.flatnonzero(codes.is_valid()), first_column + np.asarray(codes.drop_null())] = 1.0
         if n_unseen := codes.null_count - texts.null_count:
             unseen[name] = n_unseen

@@ -180,7 +180,7 @@ def _find_name(path: str) -> str:
 
 
 def _relative(path: str, folder: Path) -> str:
-    """Write a path as the file in `folder` should have it: relative if it lies below, else absolute."""
+    """Write a path as the file in `folder` should have it: relative if it begins there, as `../data`, else absolute."""
     if "://" in path:
         return path
     return Path(path).relative_to(folder).as_posix() if Path(path).is_relative_to(folder) else path

@@ -130,6 +130,13 @@ def write_default(field: FieldInfo) -> Any:  # noqa: ANN401 - whatever a key may
 
 
 def to_toml(value: object) -> str:
+    """Write a value in TOML, on one line.
+
+    Examples
+    --------
+    >>> to_toml(["x", "y"]), to_toml(True), to_toml(Config.model_fields["drift"].default.share_psi)
+    ('["x", "y"]', 'true', '{ warn = 0.1, alert = 0.25 }')
+    """
     match value:
         case bool():
             return str(value).lower()
