@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow as pa
 
 from kmstream.columns import take_seconds
-from kmstream.columns import take_seconds
 from kmstream.config import Config, EngineConfig
 from kmstream.dataset import Dataset, Span, read_batches
 from kmstream.engine import Group, HasRows, Progress, check_wanted, find_group_size, group_items, map_in_order

@@ -6,7 +6,7 @@ import pytest
 import yaml
 from prefect_site import ROOT, Site, kill_tree, prefect_site, wait_for
 
-pytestmark = [pytest.mark.slow, pytest.mark.server]
+pytestmark = [pytest.mark.slow, pytest.mark.server, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def test_months_arrive_and_the_deployments_do_the_rest(site):
 
     # A new month: the schedule picks it up, drift emits the event, the trigger runs retrain.
     site.add_month("m02", moved=2.0)
-    with site.scheduled("score", seconds=30):
+    with site.scheduled("score", seconds=60):
         wait_for(lambda: site.store.current == "v000002", "the retraining")
     assert site.store.load().model.labels == names
     assert site.events() == ["published", "drift", "retrain-requested", "published"]

@@ -234,6 +234,12 @@ def test_segments_alike_in_a_category_are_told_by_who_has_most_and_least_of_it()
     assert suggest_names(found) == ("most-c-a", "second-most-c-a", "least-c-a", "second-least-c-a")
 
 
+def test_a_segment_of_the_third_rank_is_told_by_a_feature_too_faint_for_its_description():
+    found = profile(["x", "y"], [0.0, 0.0], [1.0, 1.0], [[1.0, 0.1], [1.1, -0.1], [1.2, 0.0], [-3.3, 0.0]])
+    assert suggest_names(found) == ("high-x-slightly-high-y", "second-highest-x", "highest-x", "very-low-x")
+    assert describe_segments(found)[0] == "x above the average (1 against 0)"
+
+
 def test_a_feature_alone_names_no_segment_where_another_is_as_far_off_in_it():
     found = profile(["x", "y"], [0.0, 0.0], [1.0, 1.0], [[2.0, 0.4], [2.0, -3.0], [-2.0, 1.0]])
     assert suggest_names(found) == ("very-high-x-fairly-high-y", "very-low-y", "very-low-x")

@@ -158,6 +158,11 @@ def test_page_begins_with_the_verdict_and_its_reasons_strongest_first(read):
     assert places == sorted(places)
 
 
+def test_page_shows_the_most_important_figures_in_one_row(read):
+    figures = "PSI of the shares 0.314 Largest shift, radii 0.62 Inertia, times 1.18 Outliers 3.1 %"
+    assert f"Rows 12,960 Rows skipped 15 Partitions 1 Segments 2 {figures}" in read("score").text
+
+
 def test_verdict_folds_away_all_but_the_ten_strongest_reasons():
     items = [f"<li>{i}</li>" for i in range(16)]
     shown, folded = render_verdict("alert", "Alert", "a & b", items).split("<details>")
