@@ -10,8 +10,8 @@ from typing import Any
 from urllib.parse import quote
 
 from kmstream.errors import ClusterError, KmstreamError, OutputError, StorageError, StorageRefusedError
-from kmstream.report.wording import NOTHING, as_markdown, count, number, percent, points
 from kmstream.results import RefreshResult, ScoreResult
+from kmstream.wording import NOTHING, as_markdown, count, number, percent, points
 
 MAX_REASONS = 10  # of a payload or an artifact; drift.json has them all
 

@@ -13,9 +13,9 @@ from kmstream.errors import ConfigError, DatasetNotFoundError
 from kmstream.labels import is_automatic
 from kmstream.provenance import Clock
 from kmstream.relabel import apply_labels
-from kmstream.report.wording import sort_names
 from kmstream.store import Store
 from kmstream.versions import list_centroids
+from kmstream.wording import sort_names
 
 MAX_NAME_LENGTH = 80  # characters
 

@@ -40,6 +40,7 @@ LAYERS = {
         "projection",
         "distributions",
         "sample_views",
+        "wording",
     },
     2: {"storage", "append", "dataset", "assignments", "store", "report", "engine", "outputs", "scratch"},
     # The verbs, and what they are made of: one file for each part of a run.

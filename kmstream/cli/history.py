@@ -95,7 +95,7 @@ def to_csv(history: "DriftHistory") -> str:
 
 def _show(console: "Console", history: "DriftHistory") -> None:
     from kmstream.cli.tables import STYLES, hundredths, print_line, print_sentence, print_table
-    from kmstream.report.wording import number, percent
+    from kmstream.wording import number, percent
 
     if not history.runs:
         print_line(console, "no runs yet")

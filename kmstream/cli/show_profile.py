@@ -8,8 +8,8 @@ from rich.console import Console
 
 from kmstream.cli.tables import hundredths, print_line, print_sentence, print_table
 from kmstream.events import by_size
-from kmstream.report.wording import NOTHING, count, higher_first, number, p_value, percent
 from kmstream.segment_profile import QUANTILES
+from kmstream.wording import NOTHING, count, higher_first, number, p_value, percent
 
 MAX_RANKED, MAX_DETAILED = 30, 8  # features that are told of unless they are asked for by name
 MAX_CATEGORIES = 5

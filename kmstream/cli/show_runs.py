@@ -15,9 +15,9 @@ from kmstream.config import Config
 from kmstream.events import by_size, is_first
 from kmstream.init_config import Survey
 from kmstream.plan import MAX_CHUNK_ROWS, Plan
-from kmstream.report.wording import count, number, percent, tell_check, tell_measures, tell_moves
 from kmstream.results import RefreshResult, RunResult, ScoreResult
 from kmstream.storage import open_place
+from kmstream.wording import count, number, percent, tell_check, tell_measures, tell_moves
 
 MAX_REASONS = 6
 

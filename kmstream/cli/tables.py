@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from kmstream.report.wording import NOTHING
+from kmstream.wording import NOTHING
 
 _FILE_WIDTH = 120  # of a file; a table takes what it needs of it
 _NO_BREAK_SPACE = "\u00a0"  # between a number and its unit: of no use in a table, and in the way of grep

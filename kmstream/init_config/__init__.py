@@ -19,8 +19,8 @@ from kmstream.errors import ConfigError, DataError, MemoryLimitError
 from kmstream.init_config.judge import Column, judge_columns
 from kmstream.init_config.render import render_config
 from kmstream.plan import make_plan
-from kmstream.report.wording import count
 from kmstream.storage import replace_file
+from kmstream.wording import count
 
 N_CLUSTERS = 5
 HEAVY_TAIL = 5.0  # a few values widen the standard deviation this much; they would get segments of their own

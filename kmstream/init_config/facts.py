@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from kmstream.columns import is_numeric, to_float64
 from kmstream.dataset import Dataset, Span, read_batches, read_footers
-from kmstream.report.wording import shorten
+from kmstream.wording import shorten
 
 SAMPLE_ROWS = 10_000  # of the first file, and of the last
 _LONGEST_KIND = 24  # characters; a nested type can fill a page

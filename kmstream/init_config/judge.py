@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from kmstream.dataset import Dataset
 from kmstream.init_config.facts import Facts, gather_facts
-from kmstream.report.wording import number
+from kmstream.wording import number
 
 MAX_CATEGORIES = 12
 MOSTLY_MISSING = 0.5

@@ -10,8 +10,8 @@ from pydantic.fields import FieldInfo
 
 from kmstream.config import Config, Section, list_sections
 from kmstream.init_config.judge import Column
-from kmstream.report.wording import percent
 from kmstream.units import format_bytes, format_duration, parse_bytes
+from kmstream.wording import percent
 
 _COMMENT_COLUMN, _LINE_LENGTH = 28, 120
 

@@ -34,7 +34,7 @@ from evidently.legacy.tests.base_test import TestStatus
 
 from kmstream.report.drift_tests import Judged, judge_measure
 from kmstream.report.facts import RunFacts
-from kmstream.report.wording import shorten
+from kmstream.wording import shorten
 
 DATASET = "kmstream"
 """Name of the additional dataset that carries the figures: one row, columns ``drift`` and ``run``."""

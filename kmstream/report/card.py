@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from kmstream.report.facts import ModelFacts, Scalar
+from kmstream.report.facts import ModelFacts
 from kmstream.report.verdict import explain, living_segments, ranked
-from kmstream.report.wording import NOTHING, as_markdown, count, moment, name_check, number, percent
+from kmstream.wording import NOTHING, Scalar, as_markdown, count, moment, name_check, number, percent
 
 _LIMITS = """\
 - K-means puts every row into the segment whose centre is nearest. It finds round segments of similar width; long,

@@ -24,7 +24,7 @@ from kmstream.report.plot_style import (
     tick_name,
 )
 from kmstream.report.verdict import by_size, find_flags, share_change
-from kmstream.report.wording import moment, number, percent, points
+from kmstream.wording import moment, number, percent, points
 
 LEAST_RUNS = 3  # fewer are no history
 MAX_LINES = 12

@@ -12,7 +12,7 @@ import plotly.offline
 from kmstream.report.frame import render_figures, render_frame, render_heading, render_verdict
 from kmstream.report.markup import Column, render_table
 from kmstream.report.plot_style import NOW, PALE
-from kmstream.report.wording import NOTHING, as_html, as_sentence, moment, number, percent
+from kmstream.wording import NOTHING, as_html, as_sentence, moment, number, percent
 
 _HEIGHT = 300
 MAX_TICKS = 16  # beyond, plotly chooses which k to write

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from kmstream.report.plot_style import INVISIBLE, MUTED, THEN, faded, hover_name, lay_out_plain, name_rows, tick_name
-from kmstream.report.wording import number, percent
+from kmstream.wording import number, percent
 
 MAX_FILLED = 4  # areas over each other; more are lines alone
 TICKS = 8

@@ -11,7 +11,7 @@ from typing import Any
 from kmstream.report.facts import RunFacts
 from kmstream.report.tables import TOTALS
 from kmstream.report.verdict import by_size, explain, share_change
-from kmstream.report.wording import name_check, number, tell_figure
+from kmstream.wording import name_check, number, tell_figure
 
 _STATUS = {"warn": "WARNING", "alert": "FAIL"}
 _NAMES_OF_EACH = {

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Scalar = str | int | float | bool | None
+from kmstream.wording import Scalar
 
 
 @dataclass(frozen=True)

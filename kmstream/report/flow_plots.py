@@ -19,7 +19,7 @@ from kmstream.report.plot_style import (
     segment_colours,
     tick_name,
 )
-from kmstream.report.wording import number, percent
+from kmstream.wording import number, percent
 
 MAX_FLOWS = 16  # segments on a side
 MAX_HEATMAP_NUMBERS = 12

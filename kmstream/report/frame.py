@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 
 import kmstream
-from kmstream.report.wording import as_html
+from kmstream.wording import as_html
 
 REASONS_SHOWN = 10
 _POLICY = (

@@ -20,7 +20,7 @@ from kmstream.report.plot_style import (
     name_rows,
     tick_name,
 )
-from kmstream.report.wording import as_plot_text, number
+from kmstream.wording import as_plot_text, number
 
 MAP_HEIGHT, STRIP_HEIGHT = 480, 230
 _MAP_SIZE = (300.0, 380.0)  # px that names are placed for: a phone, else they have more room

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from kmstream.report.wording import NOTHING, as_html
+from kmstream.wording import NOTHING, as_html
 
 LONG_NAME = 24  # a longer word may be broken anywhere, a shorter one never is
 LONG_TABLE_ROWS = 25  # a longer one scrolls in a box of its own on a screen, and is complete on paper

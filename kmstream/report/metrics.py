@@ -14,7 +14,7 @@ from kmstream.report.facts import RunFacts
 from kmstream.report.flow_plots import draw_flows, draw_migration
 from kmstream.report.tables import TOTALS
 from kmstream.report.verdict import LEVEL_NAMES, SEVERITIES, by_size, find_verdict
-from kmstream.report.wording import number, percent
+from kmstream.wording import number, percent
 
 _ALERT_COLOURS = {"ok": "success", "first": "info", "warn": "warning", "held": "warning", "alert": "error"}
 

@@ -16,7 +16,7 @@ from kmstream.report.frame import render_figures, render_frame, render_heading, 
 from kmstream.report.sections import list_sections
 from kmstream.report.verdict import LEVEL_NAMES, find_verdict, living_segments
 from kmstream.report.widgets import Slot, render_scripts, render_styles, trim_drift_table
-from kmstream.report.wording import as_html, count, moment, number, percent
+from kmstream.wording import as_html, count, moment, number, percent
 
 
 def render_page(drift: Mapping[str, Any], snapshot: Snapshot, run: RunFacts) -> str:

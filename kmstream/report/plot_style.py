@@ -6,7 +6,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from kmstream.report.verdict import living_segments
-from kmstream.report.wording import as_plot_text
+from kmstream.wording import as_plot_text
 
 INK, MUTED, GRID = "#111827", "#6b7280", "#eceef2"
 NOW, THEN, PALE, WARN, ALERT = "#2563eb", "#9ca3af", "#bfdbfe", "#d97706", "#dc2626"

@@ -9,7 +9,7 @@ from kmstream.report import separation, tables
 from kmstream.report.facts import RunFacts
 from kmstream.report.snapshot import MAX_FEATURES, SAMPLE_ROWS
 from kmstream.report.widgets import Slot
-from kmstream.report.wording import as_html, count, number, tell_moves
+from kmstream.wording import as_html, count, number, tell_moves
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kmstream.report.markup import Column, as_name, render_table
-from kmstream.report.wording import NOTHING, as_html, higher_first, number, p_value, percent
+from kmstream.wording import NOTHING, as_html, higher_first, number, p_value, percent
 
 
 def explain(profile: Mapping[str, Any]) -> str:

@@ -23,8 +23,8 @@ from evidently.presets import DataDriftPreset
 from kmstream.report import metrics, sample_metrics
 from kmstream.report.calculation import DATASET
 from kmstream.report.facts import RunFacts
-from kmstream.report.wording import as_plot_text
 from kmstream.summary import PARTITION
+from kmstream.wording import as_plot_text
 
 SAMPLE_ROWS = 5_000  # evidently holds all rows in pandas and draws them: enough for a distribution
 MAX_FEATURES = 20  # evidently takes 0.1 s and 20 kB for each

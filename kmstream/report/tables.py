@@ -6,7 +6,7 @@ from typing import Any
 from kmstream.report.facts import RunFacts
 from kmstream.report.markup import LONG_NAME, Column, as_chip, as_name, render_table
 from kmstream.report.verdict import by_size, find_flags, living_segments, share_change
-from kmstream.report.wording import (
+from kmstream.wording import (
     NOTHING,
     as_html,
     name_check,

@@ -14,7 +14,7 @@ from evidently.legacy.model.widget import AdditionalGraphInfo, BaseWidgetInfo
 from evidently.legacy.utils import NumpyEncoder
 
 from kmstream.report.plot_style import NOW, THEN
-from kmstream.report.wording import count
+from kmstream.wording import count
 
 DETAIL_HEIGHT = 300  # px; the page leaves the height of a plot to its layout
 _FONT = "@font-face {{ font-family: 'Material Icons'; src: url(data:font/woff2;base64,{}) format('woff2'); }}"

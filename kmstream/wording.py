@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from kmstream.report.facts import Scalar
+Scalar = str | int | float | bool | None  # what a cell of a table holds
 
 NOTHING = "\u2013"  # an en dash: no such figure
 SMALLEST_P = 0.0001
