@@ -23,9 +23,9 @@ demo: $(STAMP) ## a year of customer segments, refitted and re-scored by the flo
 
 test: $(STAMP) ## all tests, with coverage: the fast ones, those with servers, the slow ones
 	$(PYTEST) -n 2 -m "not slow and not server" --cov --cov-report=
-	@# Whole files: each has servers of its own, which it mostly waits for.
-	$(PYTEST) -n 2 --dist loadfile -m "server and not image" --cov --cov-append --cov-report=
-	$(PYTEST) -n 2 --dist loadfile -m "slow and not server and not image" --cov --cov-append --cov-report=term
+	@# Whole files, in their order: each has servers of its own, which it mostly waits for.
+	$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder -m "server and not image" --cov --cov-append --cov-report=
+	$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder -m "slow and not server and not image" --cov --cov-append --cov-report=term
 
 test-fast: $(STAMP) ## the tests that need no server and no patience
 	$(PYTEST) -n 2 -m "not slow and not server"

@@ -1,14 +1,14 @@
 """Every run of a segmentation in the order of time, from the drift.json that each left: how the drift went."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from kmstream.assignments import is_version
 from kmstream.config import Config
 from kmstream.storage import Place, is_local, list_files, read_text
-from kmstream.store import Store
+from kmstream.store import Store, find_names_of_today, find_status
 
 DRIFT = "drift.json"
 FIGURES = ("rows", "share_psi", "centroid_shift_radii", "inertia_ratio", "outlier_share", "feature_psi")
@@ -36,17 +36,6 @@ class DriftHistory:
     skipped: tuple[str, ...] = ()
 
 
-class _StoreReadOnce(Store):
-    """A store whose history is read once, for as many questions as there are runs."""
-
-    def __init__(self, output: str) -> None:
-        super().__init__(output)
-        self._lines = super().history()
-
-    def history(self) -> list[dict[str, Any]]:
-        return self._lines
-
-
 def read_drift_history(config: Config, kind: str | None = None, last: int | None = None) -> DriftHistory:
     """Read what every refresh and score found; a file that is missing or damaged is passed over, and told.
 
@@ -58,9 +47,10 @@ def read_drift_history(config: Config, kind: str | None = None, last: int | None
     last : int, optional
         No more than the last ones.
     """
-    store = _StoreReadOnce(config.output.path)
-    lines = {_run_of(line): line for line in store.history() if line["event"] in _RUN_EVENTS}
-    called = _find_names_of_today(store.history())
+    store = Store(config.output.path)
+    history = store.history()
+    lines = {_run_of(line): line for line in history if line["event"] in _RUN_EVENTS}
+    called = find_names_of_today(history)
     runs: list[dict[str, Any]] = []
     skipped, segments = [], dict[str, None]()
     folders = sorted(_list_folders(store, kind), key=lambda folder: lines.get(folder.name, {}).get("time", ""))
@@ -73,7 +63,7 @@ def read_drift_history(config: Config, kind: str | None = None, last: int | None
             continue
         facts = {"time": line.get("time"), "run_id": run_id}
         if is_version(run_id):
-            facts |= {"version": run_id, "kind": "refresh", "status": store.status(run_id)}
+            facts |= {"version": run_id, "kind": "refresh", "status": find_status(history, run_id)}
         else:
             facts |= {"version": line.get("version"), "kind": "score", "status": "scored"}
         segments |= dict.fromkeys(told["shares"])
@@ -110,25 +100,6 @@ def _read_run(path: Place, called: Mapping[str, str]) -> dict[str, Any]:
     except (AttributeError, KeyError, TypeError) as cause:
         msg = "it does not hold what drift.json holds"
         raise ValueError(msg) from cause
-
-
-def _find_names_of_today(history: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, str]]:
-    """Give what people call the segments of each run now, by the names that they had in it, where those changed.
-
-    Examples
-    --------
-    >>> renamed = [{"event": "renamed", "old": "a", "new": "b"}, {"event": "renamed", "old": "b", "new": "c"}]
-    >>> _find_names_of_today([{"event": "published", "version": "v1"}, *renamed])
-    {'v1': {'b': 'c', 'a': 'c'}}
-    """
-    called: dict[str, str] = {}
-    found = {}
-    for line in reversed(history):
-        if line["event"] == "renamed":
-            called = called | {line["old"]: called.get(line["new"], line["new"])}
-        elif line["event"] in _RUN_EVENTS:
-            found[_run_of(line)] = called
-    return found
 
 
 def _run_of(line: Mapping[str, Any]) -> str:

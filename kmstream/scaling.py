@@ -62,7 +62,8 @@ def learn_scaling(
     for name, middle, spread in zip(features.numeric, center, scale, strict=True):
         _refuse_infinite(name, middle, spread)
     # A constant feature, or one whose spread is rounding noise, carries nothing: dividing by 1 keeps it at zero.
-    flat = scale <= 10 * np.finfo(np.float64).eps * np.maximum(np.abs(columns.low), np.abs(columns.high))
+    numbers, largest = np.finfo(np.float64), np.maximum(np.abs(columns.low), np.abs(columns.high))
+    flat = scale <= np.maximum(10 * numbers.eps * largest, numbers.tiny)
     return Scaling(
         center=np.asarray(center, dtype=np.float64),
         scale=np.where(flat, 1.0, scale),

@@ -21,7 +21,7 @@ from kmstream.summary import ClusterSummary
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
-_NOISE = 1e-9  # of a number, what its rounding may leave
+NOISE = 1e-9  # of a number, what its rounding may leave
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def analyse_variance(summary: ClusterSummary) -> Separation:
     rows, mean = summary.rows[there].astype(np.float64), summary.mean[there]
     n_rows = rows.sum()
     center = rows @ mean / (n_rows or 1)
-    noise = n_rows * np.square(_NOISE * np.abs(mean).max(axis=0, initial=0.0))
+    noise = n_rows * np.square(NOISE * np.abs(mean).max(axis=0, initial=0.0))
     between = _without_noise(rows @ np.square(mean - center), noise)
     within = _without_noise(summary.m2[there].sum(axis=0), noise)
     df_between, df_within = float(len(rows) - 1), float(n_rows - len(rows))
@@ -139,7 +139,7 @@ def compare_pairs(summary: ClusterSummary) -> Pairs:
     first, second = np.triu_indices(len(there), 1)
     one, two = there[first], there[second]
     n = summary.rows.astype(np.float64)[:, None]
-    noise = np.square(_NOISE * np.abs(summary.mean))
+    noise = np.square(NOISE * np.abs(summary.mean))
     squares = _without_noise(summary.m2, n * noise)
     difference = summary.mean[one] - summary.mean[two]
     difference = np.where(np.square(difference) > np.maximum(noise[one], noise[two]), difference, 0.0)

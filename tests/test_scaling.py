@@ -1,6 +1,7 @@
 """What a baseline freezes."""
 
 import math
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from kmstream.config import FeaturesConfig
 from kmstream.errors import InvalidFeatureError, TooFewRowsError
 from kmstream.features import MAX_CATEGORIES, TILE_ROWS
 from kmstream.scaling import learn_scaling
@@ -30,10 +32,11 @@ def learn(features, values, categories=None, *, weights=None):
     return learn_scaling(features, columns, list(values), weights, categories or {})
 
 
+SCALINGS = get_args(FeaturesConfig.model_fields["scaling"].annotation)  # all there are
 VALUES = np.array([[1.0, 2.0, 4.0, 8.0, 100.0, NAN], [5.0, -5.0, 0.0, 1.0, 2.0, 3.0]])
 
 
-@pytest.mark.parametrize("scaling", ["standard", "minmax", "robust", "none"])
+@pytest.mark.parametrize("scaling", SCALINGS)
 def test_learn_scaling_agrees_with_numpy(scaling):
     found = learn(make_features(("x", "y"), scaling=scaling, on_missing="mean"), VALUES)
     low, middle, high = np.nanquantile(VALUES, [0.25, 0.5, 0.75], axis=1, method="inverted_cdf")
@@ -75,7 +78,7 @@ def test_learn_scaling_takes_fill_values_by_the_policy():
         np.testing.assert_allclose(found.fill, expected, rtol=1e-14)
 
 
-@pytest.mark.parametrize("scaling", ["standard", "minmax", "robust", "none"])
+@pytest.mark.parametrize("scaling", SCALINGS)
 @given(value=st.floats(-1e12, 1e12), parts=st.lists(st.integers(1, 50), min_size=1, max_size=6))
 def test_learn_scaling_scales_a_constant_feature_by_1(scaling, value, parts):
     blocks = [summarise_columns(np.full((1, n), value)) for n in parts]
@@ -87,6 +90,13 @@ def test_learn_scaling_scales_a_constant_feature_by_1(scaling, value, parts):
     assert found.scale.tolist() == [1.0]
     if scaling != "none":
         assert abs(found.center[0] - value) <= 1e-14 * abs(value)
+
+
+@pytest.mark.parametrize("scaling", SCALINGS)
+def test_learn_scaling_takes_a_spread_that_can_not_be_divided_by_for_none(scaling):
+    """1 / 5e-324 is no number."""
+    found = learn(make_features(("x",), scaling=scaling), [[0.0, 5e-324, 0.0, 5e-324]])
+    assert found.scale.tolist() == [1.0]
 
 
 @pytest.mark.parametrize(("scaling", "on_missing"), [("robust", "mean"), ("standard", "median"), ("standard", "mean")])

@@ -7,11 +7,10 @@ from numpy.typing import NDArray
 
 from kmstream.config import FeaturesConfig
 from kmstream.features import Scaling, encoded_names, to_original_units
+from kmstream.separation import NOISE
 from kmstream.summary import ClusterSummary
 
 FloatArray = NDArray[np.float64]
-
-NOISE = 1e-9  # of a number, what its rounding may leave
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,10 @@
 import math
 from collections.abc import Sequence
 
-from kmstream.descriptions.profile import NOISE, Profile
+from kmstream.descriptions.profile import Profile
 from kmstream.descriptions.traits import HARDLY, MOSTLY, Trait, weigh
 from kmstream.reasons import number
+from kmstream.separation import NOISE
 
 MAX_CHARACTERS = 120  # of a description; the first feature is told whatever its length
 TIMES, PART = 1.5, 0.67  # a ratio is told from the first upwards and from the second downwards

@@ -6,8 +6,9 @@ from itertools import chain, count
 
 import numpy as np
 
-from kmstream.descriptions.profile import NOISE, Profile
+from kmstream.descriptions.profile import Profile
 from kmstream.descriptions.traits import Evidence, Trait, weigh
+from kmstream.separation import NOISE
 
 _ADVERBS = ("slightly-", "fairly-", "", "very-")
 _MORE = ("slightly-more-", "more-", "")

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kmstream.descriptions.profile import NOISE, FloatArray, Profile
+from kmstream.descriptions.profile import FloatArray, Profile
+from kmstream.separation import NOISE
 
 IntArray = NDArray[np.int64]
 

@@ -7,13 +7,14 @@ from evidently.core.metric_types import ByLabelMetric, MetricResult, SingleValue
 from evidently.legacy.model.widget import Insight
 from evidently.legacy.renderers.html_widgets import CounterData, counter, text_widget
 
+from kmstream.reasons import SEVERITIES
 from kmstream.report.calculation import ByLabel, Named, SingleValue, numbers, show_figure, show_table
 from kmstream.report.change_plots import draw_passes, draw_shares, draw_shifts, title_changed
 from kmstream.report.drift_tests import Judged, judge_gate
 from kmstream.report.facts import RunFacts
 from kmstream.report.flow_plots import draw_flows, draw_migration
 from kmstream.report.tables import TOTALS
-from kmstream.report.verdict import LEVEL_NAMES, SEVERITIES, by_size, find_verdict
+from kmstream.report.verdict import LEVEL_NAMES, by_size, find_verdict
 from kmstream.wording import number, percent
 
 _ALERT_COLOURS = {"ok": "success", "first": "info", "warn": "warning", "held": "warning", "alert": "error"}

@@ -10,7 +10,6 @@ from typing import Any
 from kmstream.report.facts import RunFacts
 from kmstream.wording import as_sentence, count, number, tell_check, tell_figure, tell_measures
 
-SEVERITIES = ("ok", "warn", "alert")
 LEVEL_NAMES = {"ok": "OK", "warn": "Warning", "alert": "Alert", "held": "Held", "first": "First version"}
 
 
