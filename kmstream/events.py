@@ -185,7 +185,7 @@ def markdown_of_score(result: ScoreResult) -> str:
         ]
         for line in by_size(result.labels)
     ]
-    head = ["Segment", "New rows", "Share then", "Share now", "Change", "Centre moved (radii)"]
+    head = ["Segment", "New rows", "Share then", "Share now", "Change", "Centroid moved (radii)"]
     return _join(
         f"# {as_markdown(result.name)} {result.version}: drift {result.severity}",
         as_markdown(verdict_of_score(result)),

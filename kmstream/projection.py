@@ -92,7 +92,7 @@ def tell_map(
     names: Sequence[str],
     then: Mapping[str, FloatArray],
 ) -> dict[str, Any] | None:
-    """Lay rows and centres on the two axes on which the rows differ most.
+    """Lay rows and centroids on the two axes on which the rows differ most.
 
     Parameters
     ----------
@@ -110,8 +110,8 @@ def tell_map(
     -------
     dict or None
         axes, one or two, each with explained (share of variance) and strongest (features); frame, the lowest and the
-        highest place to be shown on each; rows, by label the places on each axis; centres, each with cluster_label, now
-        and then (None for a segment that began or ended). None where the rows don't differ.
+        highest place to be shown on each; rows, by label the places on each axis; centroids, each with cluster_label,
+        now and then (None for a segment that began or ended). None where the rows don't differ.
 
     Examples
     --------
@@ -119,7 +119,7 @@ def tell_map(
     >>> told = tell_map(X, np.array([0, 0, 1]), ["near", "far"], now, ["age"], {"far": np.array([7.0])})
     >>> told["axes"], told["rows"]
     ([{'explained': 1.0, 'strongest': ['age']}], {'near': [[-4.0, -2.0]], 'far': [[6.0]]})
-    >>> told["centres"][1]
+    >>> told["centroids"][1]
     {'cluster_label': 'far', 'now': [6.0], 'then': [4.0]}
     """
     projection = find_projection(X)
@@ -128,27 +128,27 @@ def tell_map(
     places = projection.project(X)
     step = math.ceil(len(places) / MAP_ROWS)
     drawn, drawn_ids = places[::step], ids[::step]
-    centres_now = dict(zip(labels, projection.project(now), strict=True))
-    centres_then = {label: projection.project(mean[None, :])[0] for label, mean in then.items()}
-    sides = {"now": centres_now, "then": centres_then}
+    centroids_now = dict(zip(labels, projection.project(now), strict=True))
+    centroids_then = {label: projection.project(mean[None, :])[0] for label, mean in then.items()}
+    sides = {"now": centroids_now, "then": centroids_then}
     return {
         "axes": [
             {"explained": float(explained), "strongest": _name_strongest(axis, names)}
             for axis, explained in zip(projection.axes, projection.explained, strict=True)
         ],
-        "frame": _find_frame(places, [*centres_now.values(), *centres_then.values()]),
+        "frame": _find_frame(places, [*centroids_now.values(), *centroids_then.values()]),
         "rows": {label: [keep_digits(axis) for axis in drawn[drawn_ids == i].T] for i, label in enumerate(labels)},
-        "centres": [
+        "centroids": [
             {"cluster_label": label}
-            | {key: keep_digits(centres[label]) if label in centres else None for key, centres in sides.items()}
-            for label in dict.fromkeys([*centres_now, *centres_then])
+            | {key: keep_digits(centroids[label]) if label in centroids else None for key, centroids in sides.items()}
+            for label in dict.fromkeys([*centroids_now, *centroids_then])
         ],
     }
 
 
-def _find_frame(places: FloatArray, centres: Sequence[FloatArray]) -> list[list[float]]:
-    """Give the lowest and the highest place to be shown on each axis: nearly all rows, every centre, and a margin."""
-    ends = np.vstack([np.quantile(places, FRAME, axis=0), *centres])
+def _find_frame(places: FloatArray, centroids: Sequence[FloatArray]) -> list[list[float]]:
+    """Give the lowest and the highest place to be shown on each axis: nearly all rows, every centroid, and a margin."""
+    ends = np.vstack([np.quantile(places, FRAME, axis=0), *centroids])
     low, high = ends.min(axis=0), ends.max(axis=0)
     margin = _MARGIN * (high - low)
     return [keep_digits(axis) for axis in np.column_stack([low - margin, high + margin])]

@@ -137,7 +137,7 @@ def calinski_harabasz(summary: ClusterSummary) -> float | None:
 def davies_bouldin(summary: ClusterSummary) -> float | None:
     """How far each cluster and its worst neighbour reach into each other, on average: lower is better, from 0 up.
 
-    Over all rows. The distance between centres is exact; the mean distance of rows to their centroid comes from
+    Over all rows. The distance between centroids is exact; the mean distance of rows to their centroid comes from
     counts in bins about 1 % wide, calibrated by the exact sum of squares, and is right to about 0.1 %.
 
     Returns
@@ -155,7 +155,7 @@ def davies_bouldin(summary: ClusterSummary) -> float | None:
     if np.count_nonzero(there) < 2:
         return None
     spread, apart = mean_distances(summary)[there], cdist(summary.mean[there], summary.mean[there])
-    apart[apart == 0] = np.inf  # as scikit-learn has it: two centres in one place are not held against them
+    apart[apart == 0] = np.inf  # as scikit-learn has it: two centroids in one place are not held against them
     return float(((spread[:, None] + spread) / apart).max(axis=1).mean())
 
 

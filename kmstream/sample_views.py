@@ -41,7 +41,7 @@ def tell_views(
     eta_squared : ndarray of shape (n_features,)
         How well each column of the matrix separates the segments; NaN where it does not vary.
     then : mapping of str to ndarray of shape (n_features,)
-        The centre of each segment in the reference, in scaled units of this model; empty without a reference.
+        The centroid of each segment in the reference, in scaled units of this model; empty without a reference.
 
     Returns
     -------

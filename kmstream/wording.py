@@ -18,7 +18,7 @@ _DIGITS = re.compile("([0-9]+)")
 _MEASURES = {
     "share_psi": "the PSI of the shares",
     "share_change": "changes of shares",
-    "centroid_shift": "shifts of centres",
+    "centroid_shift": "shifts of centroids",
     "inertia_ratio": "inertia",
     "outlier_share": "outliers",
     "feature_psi": "the PSI of features",

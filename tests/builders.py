@@ -163,7 +163,7 @@ def make_view_model(
 
 
 def look_at_rows(columns: Any, labels: Any, *, model: Any = None, eta_squared: Any = None, then: Any = None) -> Any:
-    """The views of rows given as columns, each with its segment; centres are means, and a category is half of all."""
+    """The views of rows given as columns, each with its segment; centroids are means, and a category is half of all."""
     numeric = [name for name in columns if not isinstance(columns[name][0], str)]
     model = model or make_view_model(tuple(numeric))
     labels, n_features = np.array(labels), model.scaling.n_features

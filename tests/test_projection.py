@@ -1,4 +1,4 @@
-"""A map of rows: the axes on which they differ most, and the places of rows and centres on them."""
+"""A map of rows: the axes on which they differ most, and the places of rows and centroids on them."""
 
 import numpy as np
 import pytest
@@ -52,13 +52,13 @@ def test_find_projection_finds_the_same_axes_of_rows_however_near_they_lie():
     assert find_projection(X * 1e-4).axes == pytest.approx(find_projection(X).axes)
 
 
-def test_two_blobs_lie_apart_on_the_map_and_each_centre_among_its_rows():
+def test_two_blobs_lie_apart_on_the_map_and_each_centroid_among_its_rows():
     X, ids = make_blobs([[-4.0, 0.0], [4.0, 1.0]], 200)
-    centres = np.array([X[ids == i].mean(axis=0) for i in (0, 1)])
-    found = tell_map(X, ids, ["one", "two"], centres, ["x", "y"], {})
+    centroids = np.array([X[ids == i].mean(axis=0) for i in (0, 1)])
+    found = tell_map(X, ids, ["one", "two"], centroids, ["x", "y"], {})
     (low, high), axis = sorted(found["rows"].items(), key=lambda item: min(item[1][0])), 0
     assert max(low[1][axis]) < min(high[1][axis])
-    places = {centre["cluster_label"]: centre["now"][axis] for centre in found["centres"]}
+    places = {centroid["cluster_label"]: centroid["now"][axis] for centroid in found["centroids"]}
     assert max(low[1][axis]) >= places[low[0]] >= min(low[1][axis])
     assert places[high[0]] - places[low[0]] == pytest.approx(8.06, abs=0.05)
     assert found["axes"][0]["strongest"] == ["x"]
@@ -82,11 +82,11 @@ def test_tell_map_names_features_that_lie_alike_along_an_axis_in_their_order():
     assert found["axes"][0]["strongest"] == names[:3]
 
 
-def test_tell_map_sets_the_centres_of_now_and_then_side_by_side():
+def test_tell_map_sets_the_centroids_of_now_and_then_side_by_side():
     X = np.array([[-3.0], [-1.0], [4.0]], dtype=np.float32)
     then = {"goes on": np.array([1.0]), "ended": np.array([2.0])}
     found = tell_map(X, np.array([0, 0, 1]), ["goes on", "new"], np.array([[-2.0], [4.0]]), ["x"], then)
-    assert found["centres"] == [
+    assert found["centroids"] == [
         {"cluster_label": "goes on", "now": [-2.0], "then": [1.0]},
         {"cluster_label": "new", "now": [4.0], "then": None},
         {"cluster_label": "ended", "now": None, "then": [2.0]},
@@ -109,7 +109,7 @@ def test_tell_map_frames_each_axis_by_itself():
     assert found["frame"] == [pytest.approx([-11.2, 11.2]), pytest.approx([-1.12, 1.12])]
 
 
-def test_tell_map_frames_every_centre_with_a_margin():
+def test_tell_map_frames_every_centroid_with_a_margin():
     X = np.linspace(-1.0, 1.0, 101)[:, None]
     found = tell_map(X, np.zeros(101, int), ["all"], np.array([[0.0]]), ["x"], {"ended": np.array([9.0])})
     ((low, high),) = found["frame"]

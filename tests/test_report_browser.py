@@ -53,7 +53,7 @@ def test_browser_draws_every_plot_and_shows_names_with_html_as_text(tmp_path):
     drawn = re.findall(r"<text[^>]*>(.*?)</text>", page.source)
     assert not [text for text in drawn if "font-weight" in text]  # plotly takes <b> for bold
     gold = [text for text in drawn if "<b>gold" in html.unescape(text)]
-    assert len(gold) >= 5  # two rows, a flow, an axis of the map, a centre, a category
+    assert len(gold) >= 5  # two rows, a flow, an axis of the map, a centroid, a category
     assert re.search(r'class="ytick"><text[^>]*>&lt;b&gt;gold&lt;/b&gt;', page.source)
     assert re.search(r'class="annotation-text"[^>]*>&lt;b&gt;gold&lt;/b&gt;', page.source)
 

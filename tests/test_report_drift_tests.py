@@ -50,7 +50,7 @@ def test_judge_measure_looks_at_each_segment_and_feature():
         for test in judge_measure(drift, measure)
     }
     assert told == {
-        "Shift of the centre of 'a', in radii": ("FAIL", "The centroid of 'a' moved (alert from 0.25)."),
+        "Shift of the centroid of 'a', in radii": ("FAIL", "The centroid of 'a' moved (alert from 0.25)."),
         "Change of the share of 'a'": ("SUCCESS", "8.0 points (warning from 10.0 points, alert from 25.0 points)."),
         "Change of the share of 'b'": ("WARNING", "'b' shrank (warn from 10.0 points)."),
         "PSI of the feature 'x'": ("SUCCESS", "0.01 (warning from 0.1, alert from 0.25)."),

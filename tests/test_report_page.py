@@ -189,7 +189,7 @@ def test_totals_stand_beside_their_thresholds():
 def test_page_writes_numbers_for_people(read):
     text = read("score").text
     assert "12,960" in text  # rows
-    assert "1,235" in text  # a centre of 1234.5678
+    assert "1,235" in text  # a centroid of 1234.5678
     assert "< 0.0001" in text  # a p value of 1e-80
     assert "monetary 410 \u2192 655.2 (+0.81 sd)" in text
     assert "1234.5678" not in text
@@ -225,7 +225,7 @@ def test_page_of_a_first_version_has_nothing_to_compare(read):
 def test_names_with_html_are_shown_as_text(read):
     page = read("hostile")
     for name in HOSTILE:
-        assert page.text.count(" ".join(name.split())) >= 3  # segments, centres, features
+        assert page.text.count(" ".join(name.split())) >= 3  # segments, centroids, features
     assert page.count("img") == 0
     assert page.count("script") == read("refresh").count("script")
     title, *_ = re.findall(r"<title>(.*?)</title>", page.source)

@@ -129,14 +129,14 @@ def test_arrows_lead_from_then_to_now_only_where_a_segment_continues():
     found = look_at_blobs(then={GOLD: np.array([-3.0, 2.0]), ENDED: np.array([0.0, 0.0])})["map"]
     figure = draw_map(found, {})
     (arrow,) = arrows(figure)
-    centre = next(one for one in found["centres"] if one["cluster_label"] == GOLD)
-    assert [arrow.ax, arrow.ay] == centre["then"]
-    assert [arrow.x, arrow.y] == centre["now"]
+    centroid = next(one for one in found["centroids"] if one["cluster_label"] == GOLD)
+    assert [arrow.ax, arrow.ay] == centroid["then"]
+    assert [arrow.x, arrow.y] == centroid["now"]
     shown = {trace.name: len(trace.x) for trace in figure.data if trace.name}
-    assert shown == {"centre then": 2, "centre now": 2}
+    assert shown == {"centroid then": 2, "centroid now": 2}
 
 
-def test_map_of_one_feature_is_a_strip_with_the_centres_above_it():
+def test_map_of_one_feature_is_a_strip_with_the_centroids_above_it():
     found = look_at_rows({"x": [0.0, 1.0, 2.0, 10.0]}, [GOLD] * 3 + [SILVER], then={GOLD: np.array([2.0])})["map"]
     figure = draw_map(found, {})
     assert len(found["axes"]) == 1
@@ -149,9 +149,9 @@ def test_map_of_one_feature_is_a_strip_with_the_centres_above_it():
 def test_names_on_the_map_do_not_hide_each_other():
     rng = np.random.default_rng(1)
     labels = [f"segment-{i:02d}" for i in range(8)]
-    centres = [{"cluster_label": label, "now": (rng.random(2) * 6).tolist(), "then": None} for label in labels]
+    centroids = [{"cluster_label": label, "now": (rng.random(2) * 6).tolist(), "then": None} for label in labels]
     axis = {"explained": 0.4, "strongest": ["x"]}
-    figure = draw_map({"axes": [axis, axis], "frame": [[-1, 7], [-1, 7]], "rows": {}, "centres": centres}, {})
+    figure = draw_map({"axes": [axis, axis], "frame": [[-1, 7], [-1, 7]], "rows": {}, "centroids": centroids}, {})
     boxes = []
     for one in figure.layout.annotations:
         x, y = (one.x + 1) * 300 / 8 + one.xshift, (one.y + 1) * 380 / 8 + one.yshift

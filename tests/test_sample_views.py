@@ -1,4 +1,4 @@
-"""What plots of sampled rows show: the rows that are looked at, their segments, and the centres of now and then."""
+"""What plots of sampled rows show: the rows that are looked at, their segments, and the centroids of now and then."""
 
 import numpy as np
 import pyarrow as pa
@@ -28,14 +28,14 @@ def test_views_count_the_segments_that_have_rows():
     told = tell_views(sample, segments, make_view_model(("x",)), eta_squared=np.array([0.5]), then={})
     assert (told["sample_rows"], told["n_segments"]) == (3, 2)
     assert list(told["distributions"][0]["counts"]) == [GOLD, SILVER]  # the largest first
-    assert [centre["cluster_label"] for centre in told["map"]["centres"]] == [GOLD, SILVER]
+    assert [centroid["cluster_label"] for centroid in told["map"]["centroids"]] == [GOLD, SILVER]
 
 
-def test_views_lay_rows_and_the_centres_of_now_and_then_on_one_map():
+def test_views_lay_rows_and_the_centroids_of_now_and_then_on_one_map():
     """The places are less the mean of the rows, which is 3."""
     told = look_at_rows({"x": [0.0, 1.0, 2.0, 9.0]}, [GOLD] * 3 + [SILVER], then={GOLD: np.array([2.0])})
     assert told["map"]["rows"] == {GOLD: [[-3.0, -2.0, -1.0]], SILVER: [[6.0]]}
-    assert told["map"]["centres"] == [
+    assert told["map"]["centroids"] == [
         {"cluster_label": GOLD, "now": [-2.0], "then": [-1.0]},
         {"cluster_label": SILVER, "now": [6.0], "then": None},
     ]

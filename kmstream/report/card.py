@@ -8,12 +8,12 @@ from kmstream.report.verdict import explain, living_segments, ranked
 from kmstream.wording import NOTHING, Scalar, as_markdown, count, moment, name_check, number, percent
 
 _LIMITS = """\
-- K-means puts every row into the segment whose centre is nearest. It finds round segments of similar width; long,
+- K-means puts every row into the segment whose centroid is nearest. It finds round segments of similar width; long,
   nested or very unequal groups are cut into pieces or merged.
 - It always finds as many segments as it is asked for, also where there are none. Segments are a summary of the data,
   not a fact about a single row: a row near a border could as well be next door (its `cluster_margin` is small).
 - Distances depend on the features, their scaling and the log1p listed above. Another choice gives other segments.
-- The centre of a segment is a mean, so a few extreme rows pull it. Where log1p is used it is the mean of logarithms,
+- The centroid of a segment is a mean, so a few extreme rows pull it. Where log1p is used it is the mean of logarithms,
   which lies below the mean of the original values.
 - A segment keeps its name while it can be matched to its predecessor. The name says that it continues, not that it is
   unchanged: the report tells how far it moved.
@@ -21,12 +21,12 @@ _LIMITS = """\
   what the features stand for."""
 
 _FIGURES = """\
-- **share**: part of the rows that could be assigned. **Inertia per row**: mean squared distance of a row to its centre,
-  in scaled units; comparable between versions with the same features and scaling only.
+- **share**: part of the rows that could be assigned. **Inertia per row**: mean squared distance of a row to its
+  centroid, in scaled units; comparable between versions with the same features and scaling only.
 - **silhouette**: from -1 to 1, on a sample; above 0.5 the segments stand apart, near 0 they touch.
 - **Davies-Bouldin**: how near each segment is to the one most like it, for their spreads; lower is better.
 - **Calinski-Harabasz**: spread between the segments against spread within; higher is better.
-- **centre moved**: in radii, that is in typical distances of a row from its centre in the reference."""
+- **centroid moved**: in radii, that is in typical distances of a row from its centroid in the reference."""
 
 
 def render_card(model: ModelFacts, drift: Mapping[str, Any]) -> str:
@@ -78,13 +78,13 @@ def _features(model: ModelFacts) -> str:
 def _segments(drift: Mapping[str, Any]) -> str:
     segments, compared = living_segments(drift), drift["reference"] is not None
     features = list(dict.fromkeys(feature for s in segments for feature in s["centroid"]))
-    head = ["Segment", "Status", "Rows", "Share"] + ["Share before", "Centre moved"] * compared
+    head = ["Segment", "Status", "Rows", "Share"] + ["Share before", "Centroid moved"] * compared
     rows = []
     for s in segments:
         before = [percent(s["reference_share"]), number(s["centroid_shift_radii"], 3)] * compared
-        centre = [number(s["centroid"][feature]) for feature in features]
+        centroid = [number(s["centroid"][feature]) for feature in features]
         rows.append(
-            [as_markdown(s["cluster_label"]), s["status"], number(s["rows"]), percent(s["share"]), *before, *centre]
+            [as_markdown(s["cluster_label"]), s["status"], number(s["rows"]), percent(s["share"]), *before, *centroid]
         )
     words = [
         f"- {as_markdown(s['cluster_label'])}: {as_markdown(s['description'])}"
@@ -93,7 +93,7 @@ def _segments(drift: Mapping[str, Any]) -> str:
     ]
     parts = [
         _table([*head, *map(as_markdown, features)], rows, numbers_from=2),
-        "The last columns are the centres, in original units.",
+        "The last columns are the centroids, in original units.",
         "\n".join(words),
     ]
     return "\n\n".join(part for part in parts if part)

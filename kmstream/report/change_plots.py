@@ -57,7 +57,7 @@ def draw_shares(drift: Mapping[str, Any]) -> go.Figure:
 
 
 def draw_shifts(drift: Mapping[str, Any]) -> go.Figure | None:
-    """Draw how far each centre moved, in radii of its reference segment; None if there is no reference."""
+    """Draw how far each centroid moved, in radii of its reference segment; None if there is no reference."""
     moved = [s for s in by_size(drift) if s["centroid_shift_radii"] is not None]
     if not moved:
         return None

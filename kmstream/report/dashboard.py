@@ -8,8 +8,8 @@ from kmstream.report import metrics
 
 _LINES = (  # of the totals: title, legend, key, how to read it
     ("PSI of the shares", "PSI", "share_psi", "how far the mix of the segments is from the reference"),
-    ("Largest shift of a centre", "radii", "centroid_shift_radii", "in radii of its segment in the reference"),
-    ("Inertia ratio", "ratio", "inertia_ratio", "inertia per row; above 1 rows lie farther from their centres"),
+    ("Largest shift of a centroid", "radii", "centroid_shift_radii", "in radii of its segment in the reference"),
+    ("Inertia ratio", "ratio", "inertia_ratio", "inertia per row; above 1 rows lie farther from their centroids"),
     (
         "Share of outliers",
         "share",

@@ -16,7 +16,7 @@ from kmstream.wording import name_check, number, tell_figure
 _STATUS = {"warn": "WARNING", "alert": "FAIL"}
 _NAMES_OF_EACH = {
     "share_change": "Change of the share of '{}'",
-    "centroid_shift": "Shift of the centre of '{}', in radii",
+    "centroid_shift": "Shift of the centroid of '{}', in radii",
     "feature_psi": "PSI of the feature '{}'",
 }
 

@@ -1,4 +1,4 @@
-"""The section Where the segments lie: sampled rows and centres on a map, and how well each segment holds together."""
+"""The section Where the segments lie: sampled rows and centroids on a map, and how well each segment holds together."""
 
 from collections.abc import Mapping, Sequence
 from itertools import product
@@ -26,7 +26,7 @@ MAP_HEIGHT, STRIP_HEIGHT = 480, 230
 _MAP_SIZE = (300.0, 380.0)  # px that names are placed for: a phone, else they have more room
 _LETTER, _LINE = 6.6, 15.0  # px: width of a letter, height of a name
 _ARROW = {"arrowhead": 2, "arrowwidth": 1.6, "arrowcolor": INK, "standoff": 6, "startstandoff": 6}
-_BESIDE, _ASLANT = 9.0, 5.0  # px from a centre to its name: straight beside, above or below it, and to a corner
+_BESIDE, _ASLANT = 9.0, 5.0  # px from a centroid to its name: straight beside, above or below it, and to a corner
 
 Box = tuple[float, float, float, float]  # left, bottom, right, top in px
 
@@ -40,9 +40,9 @@ _OUTSIDE: tuple[Box, ...] = (
 
 
 def draw_map(found: Mapping[str, Any], colours: Mapping[str, str]) -> go.Figure:
-    """Draw sampled rows and the centres of now and then on the axes on which the rows differ most.
+    """Draw sampled rows and the centroids of now and then on the axes on which the rows differ most.
 
-    Where the rows differ in one way only they are a strip, with the centres above it.
+    Where the rows differ in one way only they are a strip, with the centroids above it.
 
     Parameters
     ----------
@@ -51,15 +51,15 @@ def draw_map(found: Mapping[str, Any], colours: Mapping[str, str]) -> go.Figure:
     colours : mapping of str to str
         By segment.
     """
-    centres, is_strip = found["centres"], len(found["axes"]) == 1
+    centroids, is_strip = found["centroids"], len(found["axes"]) == 1
     frame = [*found["frame"], [-1.0, 1.0]][:2]
     figure = go.Figure()
     _add_rows(figure, found["rows"], colours)
-    _add_arrows(figure, centres)
-    _add_centres(figure, centres, "then", colours)
-    _add_centres(figure, centres, "now", colours)
-    if len(centres) <= MAX_ROWS:
-        _name_centres(figure, centres, frame)
+    _add_arrows(figure, centroids)
+    _add_centroids(figure, centroids, "then", colours)
+    _add_centroids(figure, centroids, "now", colours)
+    if len(centroids) <= MAX_ROWS:
+        _name_centroids(figure, centroids, frame)
     titles = [
         f"PC{i}, {axis['explained']:.0%} of variance<br>"
         + ", ".join(as_plot_text(name, 14) for name in axis["strongest"])
@@ -82,61 +82,61 @@ def _add_rows(figure: go.Figure, rows: Mapping[str, Sequence[list[float]]], colo
         figure.add_scatter(x=x, y=y, mode="markers", marker=marker, hovertext=hover_name(label), hoverinfo="text")
 
 
-def _find_place(centre: Mapping[str, Any], when: str) -> list[float]:
-    """Give x and y of a centre `when` ("now" or "then"); that of a strip lies above its rows."""
-    return [*centre[when], 0.25][:2]
+def _find_place(centroid: Mapping[str, Any], when: str) -> list[float]:
+    """Give x and y of a centroid `when` ("now" or "then"); that of a strip lies above its rows."""
+    return [*centroid[when], 0.25][:2]
 
 
-def _add_arrows(figure: go.Figure, centres: Sequence[Mapping[str, Any]]) -> None:
+def _add_arrows(figure: go.Figure, centroids: Sequence[Mapping[str, Any]]) -> None:
     """Add an arrow from then to now where a segment continues."""
-    for centre in centres:
-        if centre["now"] and centre["then"]:
-            x, y, ax, ay = *_find_place(centre, "now"), *_find_place(centre, "then")
+    for centroid in centroids:
+        if centroid["now"] and centroid["then"]:
+            x, y, ax, ay = *_find_place(centroid, "now"), *_find_place(centroid, "then")
             figure.add_annotation(x=x, y=y, ax=ax, ay=ay, axref="x", ayref="y", text="", **_ARROW)
 
 
-def _add_centres(
-    figure: go.Figure, centres: Sequence[Mapping[str, Any]], when: str, colours: Mapping[str, str]
+def _add_centroids(
+    figure: go.Figure, centroids: Sequence[Mapping[str, Any]], when: str, colours: Mapping[str, str]
 ) -> None:
-    """Add the centres of "now" as full dots, or those of "then" as hollow ones."""
-    there = [centre for centre in centres if centre[when]]
-    shades = [colours.get(centre["cluster_label"], THEN) for centre in there]
+    """Add the centroids of "now" as full dots, or those of "then" as hollow ones."""
+    there = [centroid for centroid in centroids if centroid[when]]
+    shades = [colours.get(centroid["cluster_label"], THEN) for centroid in there]
     full = {"size": 13, "color": shades, "line": {"color": "white", "width": 2}}
     hollow = {"size": 11, "color": "white", "line": {"color": shades, "width": 2.5}}
     figure.add_scatter(
-        x=[_find_place(centre, when)[0] for centre in there],
-        y=[_find_place(centre, when)[1] for centre in there],
+        x=[_find_place(centroid, when)[0] for centroid in there],
+        y=[_find_place(centroid, when)[1] for centroid in there],
         mode="markers",
-        name=f"centre {when}",
+        name=f"centroid {when}",
         marker=full if when == "now" else hollow,
-        hovertext=[f"{hover_name(centre['cluster_label'])}<br>centre {when}" for centre in there],
+        hovertext=[f"{hover_name(centroid['cluster_label'])}<br>centroid {when}" for centroid in there],
         hoverinfo="text",
     )
 
 
-def _name_centres(figure: go.Figure, centres: Sequence[Mapping[str, Any]], frame: Sequence[list[float]]) -> None:
-    """Write the name of each segment beside its centre, where it hides the least of other names and of dots."""
+def _name_centroids(figure: go.Figure, centroids: Sequence[Mapping[str, Any]], frame: Sequence[list[float]]) -> None:
+    """Write the name of each segment beside its centroid, where it hides the least of other names and of dots."""
     scale = [size / ((high - low) or 1.0) for size, (low, high) in zip(_MAP_SIZE, frame, strict=True)]
 
-    def find_spot(centre: Mapping[str, Any], when: str) -> list[float]:
-        at = _find_place(centre, when)
+    def find_spot(centroid: Mapping[str, Any], when: str) -> list[float]:
+        at = _find_place(centroid, when)
         return [(value - low) * by for value, (low, _), by in zip(at, frame, scale, strict=True)]
 
-    dots = [find_spot(centre, when) for centre in centres for when in ("now", "then") if centre[when]]
+    dots = [find_spot(centroid, when) for centroid in centroids for when in ("now", "then") if centroid[when]]
     taken: list[Box] = [*_OUTSIDE, *((x - 7, y - 7, x + 7, y + 7) for x, y in dots)]
     ways = [(side, level) for level, side in product((0, 1, -1), (1, -1, 0)) if side or level]
-    for centre in centres:
-        when = "now" if centre["now"] else "then"
-        spot, width = find_spot(centre, when), _LETTER * min(len(centre["cluster_label"]), TICK_LETTERS)
+    for centroid in centroids:
+        when = "now" if centroid["now"] else "then"
+        spot, width = find_spot(centroid, when), _LETTER * min(len(centroid["cluster_label"]), TICK_LETTERS)
         boxes = {way: _find_box(spot, width, *way) for way in ways}
         side, level = min(ways, key=lambda way: sum(_overlap(boxes[way], other) for other in taken))
         taken.append(boxes[side, level])
-        x, y = _find_place(centre, when)
+        x, y = _find_place(centroid, when)
         xshift, yshift = _find_shift(side, level)
         figure.add_annotation(
             x=x,
             y=y,
-            text=tick_name(centre["cluster_label"]),
+            text=tick_name(centroid["cluster_label"]),
             showarrow=False,
             xanchor={1: "left", -1: "right", 0: "center"}[side],
             yanchor={1: "bottom", -1: "top", 0: "middle"}[level],
@@ -149,7 +149,7 @@ def _name_centres(figure: go.Figure, centres: Sequence[Mapping[str, Any]], frame
 
 
 def _find_shift(side: int, level: int) -> tuple[float, float]:
-    """Give how far a name begins from its centre, px: to the left (-1) or right of it, below (-1) or above it."""
+    """Give how far a name begins from its centroid, px: to the left (-1) or right of it, below (-1) or above it."""
     away = _ASLANT if side and level else _BESIDE
     return side * away, level * away
 

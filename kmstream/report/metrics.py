@@ -104,16 +104,16 @@ class _SegmentShare(ByLabel[SegmentShare]):
 
 
 class SegmentShift(Named, ByLabelMetric):  # type: ignore[misc]
-    """How far the centre of each segment moved, in radii of its reference segment, exact."""
+    """How far the centroid of each segment moved, in radii of its reference segment, exact."""
 
 
 class _SegmentShift(ByLabel[SegmentShift]):
-    NAME = "Shift of the centre per segment, in radii"
+    NAME = "Shift of the centroid per segment, in radii"
     MEASURES = ("centroid_shift",)
 
     def show(self, drift: Mapping[str, Any], run: RunFacts) -> MetricResult:
         result = self.result(_per_segment(drift, "centroid_shift_radii"))
-        title = title_changed("How far the centres moved", len(result.values))
+        title = title_changed("How far the centroids moved", len(result.values))
         result.widget = show_figure(title, draw_shifts(drift))
         return result
 

@@ -70,7 +70,7 @@ class _SegmentMap(SingleValue[SegmentMap]):
     def show(self, drift: Mapping[str, Any], run: RunFacts) -> MetricResult:
         found = run.sample["map"]
         result = self.result(sum(axis["explained"] for axis in found["axes"]))
-        result.widget = show_figure("Map of rows and centres", draw_map(found, colours_of(drift)))
+        result.widget = show_figure("Map of rows and centroids", draw_map(found, colours_of(drift)))
         return result
 
 

@@ -50,7 +50,7 @@ def list_sections(drift: Mapping[str, Any], run: RunFacts, slots: Mapping[str, S
     plots = {name: slot.render() for name, slot in slots.items()}
     return [
         _segments(drift, run, plots["shares"], plots["history"]),
-        _centres(drift, run),
+        _centroids(drift, run),
         Section("map", "Where the segments lie", (plots["map"],), _explain_map(drift, run)),
         _separation(drift),
         Section("distributions", "Distributions by segment", (plots["distributions"],), _explain_distributions(run)),
@@ -69,7 +69,7 @@ def _segments(drift: Mapping[str, Any], run: RunFacts, *plots: str) -> Section:
     reference, current = as_html(drift["reference"]), as_html(drift["current"])
     compared = (
         f"Then is the data of {reference}, now is {current}. "
-        "A radius is the typical distance of a row from its centre in the reference. Inertia is the mean squared "
+        "A radius is the typical distance of a row from its centroid in the reference. Inertia is the mean squared "
         "distance, times that of the reference. Outliers lie beyond the distance that held 99&nbsp;% of the "
         "reference rows. The mark in a bar is the share then; a pale bar is a move within three standard errors, noise."
     )
@@ -77,11 +77,11 @@ def _segments(drift: Mapping[str, Any], run: RunFacts, *plots: str) -> Section:
     return Section("segments", "Segments", (life_cycle, tables.render_segments(drift), *plots), note)
 
 
-def _centres(drift: Mapping[str, Any], run: RunFacts) -> Section:
+def _centroids(drift: Mapping[str, Any], run: RunFacts) -> Section:
     note = "In original units. The darker a cell, the higher its segment ranks in that feature."
     if run.kind == "score":
         note += f" What sets a segment apart is told of the rows of {as_html(run.version)}."
-    return Section("centres", "Centres", (tables.render_descriptions(drift), tables.render_centroids(drift)), note)
+    return Section("centroids", "Centroids", (tables.render_descriptions(drift), tables.render_centroids(drift)), note)
 
 
 def _explain_map(drift: Mapping[str, Any], run: RunFacts) -> str:
@@ -90,7 +90,7 @@ def _explain_map(drift: Mapping[str, Any], run: RunFacts) -> str:
     if found := run.sample.get("map"):
         two = "two axes on which they differ most (principal components)"
         on = "axis on which they spread" if len(found["axes"]) == 1 else two
-        note = f"Sampled rows on the {on}, in scaled units; a full dot is the centre of a segment"
+        note = f"Sampled rows on the {on}, in scaled units; a full dot is the centroid of a segment"
         if drift["reference"] is not None:
             note += " now, a hollow one then, and an arrow leads from then to now where a segment continues"
         note += ". "
@@ -141,7 +141,7 @@ def _migration(drift: Mapping[str, Any], plot: str) -> Section:
 
 def _names(drift: Mapping[str, Any]) -> Section:
     by_rows = "The features have changed, so names went by shared rows: the distance is the share that does not stay."
-    by_place = "Each name goes to a near centre, such that all distances together are least (in scaled units)."
+    by_place = "Each name goes to a near centroid, such that all distances together are least (in scaled units)."
     note = (
         f"{by_rows if drift.get('matched_by') == 'overlap' else by_place} "
         "The margin is what the best choice without this pair would cost more: near 0, the name could as well have "

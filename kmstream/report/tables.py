@@ -34,8 +34,8 @@ TOTALS = {
     "share_chi2_p": ("p of the chi-square test", "always small on many rows; read it with Cramer's V"),
     "share_cramers_v": ("Cramer's V", "strength of that difference, 0 to 1"),
     "share_change": ("Largest change of a share", "one segment"),
-    "centroid_shift_radii": ("Largest move of a centre, radii", "counts as drift beyond three standard errors"),
-    "inertia_ratio": ("Inertia per row, times the reference", "above 1: rows lie farther from their centres"),
+    "centroid_shift_radii": ("Largest move of a centroid, radii", "counts as drift beyond three standard errors"),
+    "inertia_ratio": ("Inertia per row, times the reference", "above 1: rows lie farther from their centroids"),
     "outlier_share": ("Rows beyond the reference 99 % distance", "1 % when nothing changed"),
     "feature_psi": ("Largest PSI of a feature", "on frozen bins"),
 }
@@ -58,7 +58,7 @@ def render_segments(drift: Mapping[str, Any]) -> str:
             Column("Share then", [percent(s["reference_share"]) for s in segments]),
             Column("Share now", [_share(s, widest) for s in segments]),
             Column("Change", flagged("share_change", lambda s: points(share_change(s)))),
-            Column("Centre moved (radii)", flagged("centroid_shift", lambda s: _three(s["centroid_shift_radii"]))),
+            Column("Centroid moved (radii)", flagged("centroid_shift", lambda s: _three(s["centroid_shift_radii"]))),
             Column("Inertia (times)", flagged("inertia_ratio", lambda s: _three(s["inertia_ratio"]))),
             Column("Outliers", flagged("outlier_share", lambda s: percent(s["outlier_share"]))),
             Column("What moved most", [_moves(s["moved_most"]) for s in segments], is_text=True),
@@ -87,7 +87,7 @@ def render_life_cycle(drift: Mapping[str, Any]) -> str:
 
 
 def render_centroids(drift: Mapping[str, Any]) -> str:
-    """Render the centres of the segments in original units; a darker cell is a higher rank among the segments."""
+    """Render the centroids of the segments in original units; a darker cell is a higher rank among the segments."""
     segments = living_segments(drift)
     features = list(dict.fromkeys(feature for s in segments for feature in s["centroid"]))
     cells = {feature: _ranked_cells([s["centroid"][feature] for s in segments]) for feature in features}
@@ -99,7 +99,7 @@ def render_centroids(drift: Mapping[str, Any]) -> str:
         columns += [
             Column(s["cluster_label"], [cells[feature][i] for feature in features]) for i, s in enumerate(segments)
         ]
-    return render_table(columns, label="Centres of the segments")
+    return render_table(columns, label="Centroids of the segments")
 
 
 def render_descriptions(drift: Mapping[str, Any]) -> str:
