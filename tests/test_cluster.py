@@ -135,7 +135,7 @@ def test_refresh_and_score_on_a_cluster_leave_the_same_bytes_as_here(
 
 
 def test_footers_of_many_files_are_read_by_the_workers(base, cluster, tmp_path, config_in, files, monkeypatch):
-    monkeypatch.setattr("kmstream.dataset.find._MANY_FILES", 4)
+    monkeypatch.setattr("kmstream.dataset.footers._MANY_FILES", 4)
     files(tmp_path / "data", {f"day={n}/{n}.parquet": make_table(n + 1, n) for n in range(9)})
     here, there = (open_dataset(config_in(tmp_path, engine=engine)) for engine in ({"workers": 2}, on(cluster)))
     assert there == here
