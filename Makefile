@@ -59,7 +59,7 @@ lock: | $(STAMP) ## requirements.lock (everything) and requirements-runtime.lock
 	$(LOCK) --group build --constraint requirements.lock --output-file requirements-runtime.lock
 
 clean: ## remove .venv and everything that tools leave behind
-	rm -rf .venv .venv-lowest .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	rm -rf mutants .venv .venv-lowest .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
 	find flows kmstream tests -name __pycache__ -prune -exec rm -rf {} +
 
 # uv installs the lock in seconds where pip takes a minute. It comes from the lock too, with its hash; where it can't be

@@ -27,7 +27,7 @@ def plan_segmentation(config: Config, only: list[str]) -> Plan:
 @task(name="refresh", **orchestration.TASK)
 def refresh_segmentation(config: Config, only: list[str], now: datetime | None, *, baseline: bool) -> RefreshResult:
     """Fit, match, assign, compare, publish or hold."""
-    with orchestration.show_progress(config) as bars:
+    with orchestration.report_progress(config) as bars:
         return pipeline.refresh(config, baseline=baseline, only=only, now=now, progress=bars)
 
 

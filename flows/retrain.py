@@ -20,7 +20,7 @@ from kmstream.results import RetrainResult
 @task(name="retrain", **orchestration.TASK)
 def retrain_segmentation(config: Config, now: datetime | None) -> RetrainResult:
     """Ask the guard; fit, match, assign, compare, publish or hold."""
-    with orchestration.show_progress(config) as bars:
+    with orchestration.report_progress(config) as bars:
         return pipeline.retrain(config, now=now, progress=bars)
 
 

@@ -22,7 +22,7 @@ from kmstream.results import ScoreResult
 @task(name="score", **orchestration.TASK)
 def score_segmentation(config: Config, only: list[str], since: str | None, now: datetime | None) -> ScoreResult:
     """Assign what is new, compare it with what the model was fitted on."""
-    with orchestration.show_progress(config) as bars:
+    with orchestration.report_progress(config) as bars:
         return pipeline.score(config, only=only, since=since, now=now, progress=bars)
 
 

@@ -10,17 +10,14 @@ from kmstream.assignments import (
     MANIFEST,
     Entry,
     mark_complete,
-    refuse_overlap,
     remove_files,
     staging_folder,
     write_manifest,
 )
 from kmstream.config import Config
-from kmstream.engine import single_threaded
 from kmstream.report.workspace import add_staged
 from kmstream.results import ScoreResult
 from kmstream.retraining import find_request
-from kmstream.run import Run
 from kmstream.storage import (
     Place,
     exists,
@@ -52,40 +49,41 @@ def hold_output(config: Config) -> Iterator[tuple[Store, ScoreResult | None]]:
 
     Raises
     ------
-    ConfigError
-        If the output lies inside the dataset.
     LockHeldError
         If another run holds the lock.
     """
     store = Store(config.output.path)
-    refuse_overlap(config.dataset.path, store.output)
-    with store.lock(config.name), single_threaded():
+    with store.lock(config.name):
         yield store, finish_scores(store)
 
 
-def commit_score(run: Run, window: Window, result: ScoreResult, assigned: Mapping[str, Entry]) -> None:
+def commit_score(
+    config: Config, store: Store, now: datetime, window: Window, result: ScoreResult, assigned: Mapping[str, Entry]
+) -> None:
     """Make a score's files, its page, the manifest and the history's lines visible, together.
 
     What is to be done is noted first: what a crash or an error leaves undone, the next run does, by `finish_scores`.
 
     Parameters
     ----------
-    run : Run
+    config : Config
+    store : Store
+    now : datetime
     window : Window
     result : ScoreResult
     assigned : mapping of str to Entry
         The partitions of this run; their files are in `window.staging`.
     """
-    store, staging = run.store, window.staging
+    staging = window.staging
     facts = {"version": result.version, "run_id": result.run_id}
     told = facts | {"severity": result.severity, "rows": result.rows, "cleared": result.cleared}
     lines = [("drift", told)] if result.run_id else []
     if result.retrain["requested"] and result.run_id and find_request(store.history()) is None:
         lines.append(("retrain-requested", facts | {"severity": result.severity, "why": result.retrain["why"]}))
-    note = {"result": result.to_json(), "time": run.clock.now.isoformat(), "lines": lines}
+    note = {"result": result.to_json(), "time": now.isoformat(), "lines": lines}
     if is_local(staging):
         staging.mkdir(parents=True, exist_ok=True)
-    write_manifest(staging, {**window.kept, **assigned}, run.config, result.version)
+    write_manifest(staging, {**window.kept, **assigned}, config, result.version)
     replace_file(staging / COMMIT, json.dumps(note | {"files": list(assigned), "removed": list(window.removed)}))
     _commit(store, staging)
     add_staged(store.output)

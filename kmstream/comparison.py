@@ -145,18 +145,18 @@ class LabelledSample:
         Feature columns as they are in the files, and cluster_label.
     silhouette : float or None
         Mean of all rows; None where it is not defined.
-    silhouette_by_cluster : list of float or None
-        Mean by cluster_id.
+    silhouette_by_label : dict of str to float or None
+        Mean of each segment, in the order of cluster_id.
     """
 
     rows: pa.Table
     silhouette: float | None
-    silhouette_by_cluster: list[float | None]
+    silhouette_by_label: dict[str, float | None]
 
     @property
     def quality(self) -> dict[str, Any]:
         """The silhouettes, as a version keeps them."""
-        return {"silhouette": self.silhouette, "silhouette_by_cluster": self.silhouette_by_cluster}
+        return {"silhouette": self.silhouette, "silhouette_by_cluster": list(self.silhouette_by_label.values())}
 
 
 def label_sample(sample: pa.Table, model: ClusterModel) -> LabelledSample:
@@ -172,7 +172,8 @@ def label_sample(sample: pa.Table, model: ClusterModel) -> LabelledSample:
     ids = find_nearest(X, model.centroids).cluster_ids
     labels = pa.array([model.labels[i] for i in ids], pa.string())
     overall, each = sample_silhouettes(X, ids, len(model.labels))
-    return LabelledSample(sample.append_column("cluster_label", labels), overall, [_or_none(one) for one in each])
+    by_label = {label: _or_none(one) for label, one in zip(model.labels, each, strict=True)}
+    return LabelledSample(sample.append_column("cluster_label", labels), overall, by_label)
 
 
 def _observe(model: ClusterModel, summary: Any, bins: Any, outliers: Any) -> Observed:  # noqa: ANN401

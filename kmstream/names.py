@@ -13,7 +13,7 @@ from kmstream.errors import ConfigError, DatasetNotFoundError
 from kmstream.labels import is_automatic
 from kmstream.provenance import Clock
 from kmstream.relabel import apply_labels
-from kmstream.store import Store
+from kmstream.store import BECAME_CURRENT, Store
 from kmstream.versions import list_centroids
 from kmstream.wording import sort_names
 
@@ -53,7 +53,7 @@ def list_labels(config: Config) -> list[dict[str, Any]]:
 
 def _list_sizes(store: Store) -> dict[str, list[dict[str, Any]]]:
     """Give the size of each segment in every version that has been the current one, by its name of today."""
-    moves = [line["version"] for line in store.history() if line["event"] in {"published", "promoted", "rolled-back"}]
+    moves = [line["version"] for line in store.history() if line["event"] in BECAME_CURRENT]
     sizes: dict[str, list[dict[str, Any]]] = {}
     for version in reversed(dict.fromkeys(reversed(moves))):  # by the time when each was made current last
         with suppress(OSError, ValueError):  # a damaged one is marked in the list of versions

@@ -109,7 +109,7 @@ def one_at_a_time(config: Config) -> Iterator[None]:
 
 
 @contextmanager
-def show_progress(config: Config) -> Iterator["Bars"]:
+def report_progress(config: Config) -> Iterator["Bars"]:
     """Give a task something that its verb can report progress to."""
     bars = Bars(config.name)
     yield bars

@@ -10,7 +10,8 @@ What a run takes over from the version before it is in `predecessor`; what peopl
 roll back) and names in `versions` and `names`. The command line, the flows and the demo only call these.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 
@@ -36,6 +37,7 @@ from kmstream.retraining import may_retrain
 from kmstream.run import Run, start_run
 from kmstream.scan import scan_for_fit
 from kmstream.scoring import finish_score, make_score_job, report_nothing_new
+from kmstream.storage import remove_tree
 from kmstream.store import Store
 from kmstream.truth import check_truth
 from kmstream.who_moved import Assignments, find_earlier, follow_entities
@@ -79,9 +81,10 @@ def choose_k(
     store, clock, ks = Store(config.output.path), Clock(now), check_ks(ks)
     refuse_overlap(config.dataset.path, store.output)
     kept = find_scaling_version(config, store)
-    run = start_run(config, store, open_dataset(config, only), clock, progress, only)
+    dataset = open_dataset(config, only)
     if truth:
-        check_truth(run.dataset, truth)
+        check_truth(dataset, truth)
+    run = start_run(config, store, dataset, clock, progress, only)
     with single_threaded():
         with clock.stage("scan"):
             scan, scaling = scan_for_fit(run, kept.model.scaling if kept else None)
@@ -120,9 +123,8 @@ def refresh(
     KmstreamError
         Any of the tree in `errors`; nothing has been published then, and CURRENT has not moved.
     """
-    clock = Clock(now)
-    with hold_output(config) as (store, _):
-        return _refresh(config, store, clock, progress, only, baseline=baseline, truth=truth)
+    with _hold(config) as (store, _):
+        return _refresh(config, store, Clock(now), progress, only, baseline=baseline, truth=truth)
 
 
 def _refresh(
@@ -137,9 +139,10 @@ def _refresh(
 ) -> RefreshResult:
     """Do it: scan -> fit -> match -> assign -> compare -> gate -> publish; the lock is held."""
     current = load_current(config, store, is_space_kept=not baseline)
-    run = start_run(config, store, open_dataset(config, only), clock, progress, only)
+    dataset = open_dataset(config, only)
     if truth is not None:
-        check_truth(run.dataset, truth)
+        check_truth(dataset, truth)
+    run = start_run(config, store, dataset, clock, progress, only)
     with clock.stage("scan"):
         scan, scaling = scan_for_fit(run, current.model.scaling if current and not baseline else None)
     before = take_over(run, current, scaling)
@@ -177,13 +180,12 @@ def retrain(config: Config, *, progress: Progress = SILENT, now: datetime | None
     KmstreamError
         Any of the tree in `errors`; the request then still waits.
     """
-    clock = Clock(now)
-    with hold_output(config) as (store, _):
+    with _hold(config) as (store, _):
         may, why = may_retrain(config, store.history())
         if may and (objection := _find_objection(config, store)):
-            store.log("retrain-declined", clock.now, why=objection)
+            store.log("retrain-declined", Clock(now).now, why=objection)
             may, why = False, objection
-        result = _refresh(config, store, clock, progress) if may else None
+        result = _refresh(config, store, Clock(now), progress) if may else None
     return RetrainResult(config.name, result is not None, why, result)
 
 
@@ -212,7 +214,7 @@ def score(
 ) -> ScoreResult:
     """Assign the partitions that are new or changed since the current version assigned them, and report their drift.
 
-    The assignments of partitions that are gone go too.
+    The assignments of partitions that are gone go too. After any error the manifest lists none of the new ones.
 
     Parameters
     ----------
@@ -220,24 +222,24 @@ def score(
         Those of `refresh`.
     since : str, optional
         A version: the partitions that are new or changed since it assigned them, also those assigned already.
-
-    Raises
-    ------
-    KmstreamError
-        Any of the tree in `errors`; the manifest then lists none of the new partitions.
     """
     clock = Clock(now)
-    with hold_output(config) as (store, finished):
+    with _hold(config) as (store, finished):
         current = store.load_current(config.name)
         check_same_features(config, current)
         n_renamed = apply_labels(config, store, current)
         window = find_window(config, store, current, only, since)
-        run = start_run(config, store, window.dataset, clock, progress, only)
         is_new = bool(window.dataset.partitions)
-        result, entries = _score_window(run, window) if is_new else (report_nothing_new(run, window), {})
+        entries: Mapping[str, Entry] = {}
+        if is_new:
+            result, entries = _score_window(start_run(config, store, window.dataset, clock, progress, only), window)
+        else:
+            result = report_nothing_new(config, store, clock, window)
+            if window.is_whole:
+                remove_tree(window.staging)  # of a score that was cut off; what was new then is gone
         result = replace(result, renamed=n_renamed)
         if is_new or window.removed:
-            commit_score(run, window, result, entries)
+            commit_score(config, store, clock.now, window, result, entries)
     return result if is_new else finished or result
 
 
@@ -252,3 +254,11 @@ def _score_window(run: Run, window: Window) -> tuple[ScoreResult, Mapping[str, E
         moves = follow_entities(run, mine, window.earlier, window.kept.keys() - mine.entries.keys())
         result = finish_score(run, window, references, job.model, assigned, moves)
     return replace(result, resumed=n_resumed), assigned.entries
+
+
+@contextmanager
+def _hold(config: Config) -> Iterator[tuple[Store, ScoreResult | None]]:
+    """Hold the output for a run over the dataset, which must not lie around it; see `hold_output`."""
+    refuse_overlap(config.dataset.path, Store(config.output.path).output)
+    with hold_output(config) as held, single_threaded():
+        yield held

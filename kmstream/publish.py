@@ -28,7 +28,7 @@ TOLD_OF_LABELS = (
 def publish_refit(refit: Refit, judged: Judged) -> RefreshResult:
     """Save a candidate as a version, and publish it if the gate lets it pass.
 
-    The order makes a crash harmless: first the assignments, then the version, the history's line, and CURRENT last.
+    The order makes a crash harmless: first the version, then its assignments, the history's line, and CURRENT last.
     """
     run, store, name = refit.run, refit.run.store, refit.version
     version, drift = _make_version(refit, judged), _make_drift(refit, judged)
@@ -44,7 +44,8 @@ def publish_refit(refit: Refit, judged: Judged) -> RefreshResult:
     )
 
     def write_more(folder: Path) -> None:
-        write_report_files(folder, store.output, drift, version, refit.reference, judged.sample, facts)
+        reference, sample = refit.reference, judged.sample
+        write_report_files(folder, store.output, drift, sample, facts, shown_in=version, reference=reference)
         write_card(folder, version, drift, facts)
 
     try:

@@ -94,28 +94,28 @@ def tell_history(config: Config) -> list[dict[str, Any]]:
     return [{key: run[key] for key in ("time", "kind", "shares")} for run in shown]
 
 
-def look_at_sample(
-    sample: LabelledSample, drift: Mapping[str, Any], version: ModelVersion, reference: ModelVersion | None
+def _look_at_sample(
+    sample: LabelledSample, drift: Mapping[str, Any], shown_in: ModelVersion, reference: ModelVersion | None
 ) -> dict[str, Any]:
     """Tell what sampled rows show, in the scaling of a version: `sample` of the page's facts."""
     then = {}
     if reference is not None:
         there = zip(reference.model.labels, reference.summary.rows, reference.summary.mean, strict=True)
         then = {label: mean for label, rows, mean in there if rows}
-    eta_squared = analyse_variance(version.summary).eta_squared
-    views = tell_views(sample.rows, drift["segments"], version.model, eta_squared=eta_squared, then=then)
-    segments = dict(zip(version.model.labels, sample.silhouette_by_cluster, strict=True))
-    return views | {"silhouette": {"overall": sample.silhouette, "segments": segments}}
+    eta_squared = analyse_variance(shown_in.summary).eta_squared
+    views = tell_views(sample.rows, drift["segments"], shown_in.model, eta_squared=eta_squared, then=then)
+    return views | {"silhouette": {"overall": sample.silhouette, "segments": sample.silhouette_by_label}}
 
 
 def write_report_files(
     folder: Path,
     output: Place,
     drift: Mapping[str, Any],
-    version: ModelVersion,
-    reference: ModelVersion | None,
     sample: LabelledSample,
     facts: RunFacts,
+    *,
+    shown_in: ModelVersion,
+    reference: ModelVersion | None,
 ) -> None:
     """Write drift.json and the page of a run into a folder, and stage its snapshot in the output.
 
@@ -124,13 +124,13 @@ def write_report_files(
     folder : pathlib.Path
     output : Place
     drift : mapping
-    version : ModelVersion
-        Its scaling is what the sample is shown in.
-    reference : ModelVersion or None
-        What the run was compared with.
     sample : LabelledSample
         Of the rows of the run.
     facts : RunFacts
+    shown_in : ModelVersion
+        Its scaling, and what separates its segments, choose how the sample is shown.
+    reference : ModelVersion or None
+        What the run was compared with.
     """
     (folder / "drift.json").write_text(json.dumps(drift, indent=1) + "\n", encoding="utf-8")
     write_report(
@@ -138,7 +138,7 @@ def write_report_files(
         drift,
         reference_sample=reference.sample if reference else None,
         current_sample=sample.rows,
-        run=replace(facts, sample=look_at_sample(sample, drift, version, reference)),
+        run=replace(facts, sample=_look_at_sample(sample, drift, shown_in, reference)),
         output=output,
     )
 

@@ -8,18 +8,20 @@ from kmstream.assign import Assigned, AssignJob
 from kmstream.clustering import ClusterModel
 from kmstream.commit import UNFINISHED_PAGE
 from kmstream.comparison import References, describe_all, label_sample, measure_drift, observe_assigned
+from kmstream.config import Config
 from kmstream.drift import DriftReport
 from kmstream.entities import Moves
 from kmstream.matrices import Matrices
 from kmstream.predecessor import find_outlier_distances
-from kmstream.provenance import describe_run, peak_rss_bytes
+from kmstream.provenance import Clock, describe_run, peak_rss_bytes
 from kmstream.report import RunFacts
 from kmstream.reporting import tell_drift, tell_facts, tell_result, write_report_files
 from kmstream.results import ScoreResult
 from kmstream.retraining import decide_retrain, find_request, is_drifting
 from kmstream.run import Run
 from kmstream.scan import scan_dataset
-from kmstream.storage import new_folder, remove_tree
+from kmstream.storage import new_folder
+from kmstream.store import Store
 from kmstream.who_moved import keep_file
 from kmstream.window import Window
 
@@ -32,16 +34,14 @@ def make_score_job(run: Run, window: Window, references: References) -> AssignJo
     return AssignJob.of(run, matrices, model, window.staging, window.version.version, limits)
 
 
-def report_nothing_new(run: Run, window: Window) -> ScoreResult:
+def report_nothing_new(config: Config, store: Store, clock: Clock, window: Window) -> ScoreResult:
     """Say that every partition has been assigned already, and whether a request for a new fit still waits."""
-    if window.is_whole:
-        remove_tree(window.staging)  # of a score that was cut off; what was new then is gone
-    history = run.store.history()
-    again, why = decide_retrain(run.config, "ok", history, run.clock.now)
+    history = store.history()
+    again, why = decide_retrain(config, "ok", history, clock.now)
     request = find_request(history) if again else None
     waiting = {key: request[key] for key in ("run_id", "severity") if key in request} if request else {}
     return ScoreResult(
-        name=run.config.name,
+        name=config.name,
         version=window.version.version,
         run_id="",
         partitions=0,
@@ -56,7 +56,7 @@ def report_nothing_new(run: Run, window: Window) -> ScoreResult:
         retrain={"requested": again, "why": why if again else "no new or changed partitions"} | waiting,
         report=None,
         assignments=str(window.folder),
-        seconds=run.clock.seconds,
+        seconds=clock.seconds,
         peak_rss_bytes=peak_rss_bytes(),
     )
 
@@ -88,7 +88,7 @@ def finish_score(
     shared = tell_facts(run, assigned, describe_run(config, run.dataset, ()))
     facts = RunFacts(kind="score", version=version, run_id=run_id, status="scored", **shared)
     with run.clock.stage("report"), new_folder(reports / UNFINISHED_PAGE) as folder:
-        write_report_files(folder, run.store.output, drift, reference, reference, sample, facts)
+        write_report_files(folder, run.store.output, drift, sample, facts, shown_in=reference, reference=reference)
         keep_file(moves, folder)
     cleared, retrain = _decide(run, report, assigned)
     n_rows = dict(zip(model.labels, assigned.counts.tolist(), strict=True))

@@ -34,6 +34,8 @@ class Window:
         What the manifest holds.
     removed : tuple of str
         Those of them whose files are gone.
+    kept : mapping of str to Entry
+        The others.
     dataset : Dataset
         With the partitions to assign.
     is_whole : bool
@@ -45,13 +47,9 @@ class Window:
     staging: Place
     listed: Mapping[str, Entry]
     removed: tuple[str, ...]
+    kept: Mapping[str, Entry]
     dataset: Dataset
     is_whole: bool
-
-    @property
-    def kept(self) -> dict[str, Entry]:
-        """What the manifest holds of files that are still there."""
-        return {path: entry for path, entry in self.listed.items() if path not in self.removed}
 
     @property
     def earlier(self) -> Assignments:
@@ -80,9 +78,11 @@ def find_window(config: Config, store: Store, current: ModelVersion, only: Seque
     folder, dataset = store.assignments(current.version), open_dataset(config, only)
     listed = read_manifest(folder)
     removed = find_removed(listed, dataset, only)
-    window = Window(current, folder, staging_folder(folder), listed, removed, dataset, not only and since is None)
-    pending = find_pending(dataset, _read_since(store, since) if since else window.kept)
-    return replace(window, dataset=replace(dataset, partitions=pending))
+    gone = set(removed)
+    kept = {path: entry for path, entry in listed.items() if path not in gone}
+    pending = replace(dataset, partitions=find_pending(dataset, _read_since(store, since) if since else kept))
+    is_whole = not only and since is None
+    return Window(current, folder, staging_folder(folder), listed, removed, kept, pending, is_whole)
 
 
 def _read_since(store: Store, version: str) -> dict[str, Entry]:

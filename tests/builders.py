@@ -26,7 +26,7 @@ from kmstream.run import Run
 from kmstream.sample_views import tell_views
 from kmstream.scan import Scan, scan_dataset
 from kmstream.scan import make_scaling as freeze_scaling
-from kmstream.store import Store
+from kmstream.store import ModelVersion, Store
 from kmstream.summary import ClusterSummary, DeviationSums
 
 # A busy machine must not fail a law; fifty examples show one.
@@ -111,6 +111,28 @@ def make_plain_model(
         (tuple(f"c{i}" for i in range(n_categories)),) if n_categories else (),
     )
     return ClusterModel(features, scaling, np.array(centroids), tuple(labels))
+
+
+def make_version(model: ClusterModel, X: Any, *, version: str = "v000001", sample: Any = None) -> ModelVersion:
+    """A version that was fitted on rows in scaled units: as many in every bin, and nothing that is only for people."""
+    return ModelVersion(
+        name="shop",
+        version=version,
+        created="2026-03-01T12:00:00+00:00",
+        baseline="v000001",
+        parent=None,
+        model=model,
+        summary=summarise_rows(X, model.centroids),
+        bins=np.ones((len(model.features.numeric), model.scaling.edges.shape[1] + 2), np.int64),
+        sample=pa.table({}) if sample is None else sample,
+        parameters={},
+        provenance={},
+        quality={},
+        retired=(),
+        passes=(),
+        gate=(),
+        labels=(),
+    )
 
 
 def make_assign_job(

@@ -62,13 +62,14 @@ class Host:
         self.processes.append(process)
         return process
 
-    def cut(self) -> None:
-        """Let nothing come from this host, nor to it."""
+    @contextmanager
+    def cut_off(self) -> Iterator[None]:
+        """Let nothing come from this host, nor to it; when the block ends it is connected again."""
         self.switch.do("ip", "link", "set", self.port, "down")
-
-    def restore(self) -> None:
-        """Connect it again."""
-        self.switch.do("ip", "link", "set", self.port, "up")
+        try:
+            yield
+        finally:
+            self.switch.do("ip", "link", "set", self.port, "up")
 
     def end(self) -> None:
         """Kill what was started here, with what that has started."""

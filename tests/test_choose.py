@@ -95,9 +95,10 @@ def test_compare_ks_recommends_no_k_for_one_cloud(compare, config, data, files, 
     assert advice.reason.startswith("no k stands out: ")
 
 
-def test_compare_ks_counts_rows_by_their_weights(compare, config, data, files, blobs):
+@pytest.mark.parametrize("weight", [0.0, 1e-3])
+def test_compare_ks_counts_rows_by_their_weights(compare, config, data, files, blobs, weight):
     table = blobs(400)
-    weights = np.where(np.asarray(table["truth"]) == 2, 1e-3, 1.0)
+    weights = np.where(np.asarray(table["truth"]) == 2, weight, 1.0)
     files(data, {"a.parquet": table.append_column("w", pa.array(weights))})
     assert compare(config(features={"weight": "w"}), [2, 3, 4]).advice.k == 2
 

@@ -175,11 +175,10 @@ def test_a_worker_that_is_given_up_changes_no_bit(site, expected):
     worker = site.net["worker-1"]
     run = site.kmstream("refresh", "--only", FIRST)
     site.ask(works(worker))
-    worker.cut()
-    finish(run)
-    assert site.find_bits() == expected["refresh"]
-    site.workers["worker-1"].wait(60)  # it has lost its scheduler, and ends
-    worker.restore()
+    with worker.cut_off():
+        finish(run)
+        assert site.find_bits() == expected["refresh"]
+        site.workers["worker-1"].wait(60)  # it has lost its scheduler, and ends
     site.start_worker("worker-1")
     site.ask("len(client.nthreads()) == 2")
 
@@ -187,9 +186,7 @@ def test_a_worker_that_is_given_up_changes_no_bit(site, expected):
 def test_a_storage_that_can_not_be_reached_for_a_moment_changes_no_bit(site, expected):
     run = site.kmstream("refresh", "--only", FIRST)
     site.ask(works(site.net["worker-1"]))
-    site.net["storage"].cut()
-    with pytest.raises(subprocess.TimeoutExpired):
+    with site.net["storage"].cut_off(), pytest.raises(subprocess.TimeoutExpired):
         run.wait(5)
-    site.net["storage"].restore()
     finish(run)
     assert site.find_bits() == expected["refresh"]

@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -159,6 +160,19 @@ def test_who_has_lost_the_lock_learns_of_it_and_leaves_it_alone(s3, on_s3, short
         ):
             check_guards(on_s3)
     assert json.loads(read_text(on_s3))["token"] == "theirs"
+
+
+@server
+def test_who_has_lost_the_lock_is_refused_also_where_this_process_has_it_again(on_s3, short):
+    """Whose a write is can't be told, so all are refused until the loser has ended."""
+    with ExitStack() as winner:
+        with hold_lease(on_s3, "shop"):
+            leave(on_s3, seconds=0.0)
+            winner.enter_context(hold_lease(on_s3, "shop"))
+            while not is_lost(on_s3):
+                pass
+        assert not is_lost(on_s3)
+    assert json.loads(read_text(on_s3))["seconds"] == 0
 
 
 @server

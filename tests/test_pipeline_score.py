@@ -9,6 +9,7 @@ from builders import leftovers, names_in, strict, written
 
 from kmstream.pipeline import refresh, score
 from kmstream.store import Store
+from kmstream.versions import promote
 
 
 def test_score_with_nothing_new_does_nothing_and_says_so(config_here, published, tree):
@@ -117,3 +118,18 @@ def test_score_against_the_baseline_reports_the_model_too(published, config_in, 
     drift = json.loads(Path(result.report).with_name("drift.json").read_text())
     assert drift["reference"] == drift["against_baseline"]["version"] == "v000001"
     assert drift["against_model"]["version"] == "v000002"
+
+
+def test_score_against_a_baseline_of_other_segments_shows_those_of_today(published, config_in, store, files, blobs):
+    more = ((0.0, 0.0), (10.0, 0.0), (0.0, 10.0), (30.0, 30.0))
+    files(published / "data", {"m3.parquet": blobs(800, seed=3, centers=more, weights=(1, 1, 1, 1))})
+    of_four = config_in(published, model={"n_clusters": 4}, drift={"reference": "baseline"})
+    refresh(of_four)
+    if store.current == "v000001":
+        promote(of_four, "v000002")
+    files(published / "data", {"m4.parquet": blobs(400, seed=4, centers=more, weights=(1, 1, 1, 1))})
+    result = score(of_four)
+    today = store.load().model.labels
+    assert {line["cluster_label"] for line in result.labels} >= set(today)
+    page = Path(result.report).read_text()
+    assert all(label in page for label in today)

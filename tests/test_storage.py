@@ -193,6 +193,15 @@ def test_more_files_than_one_request_takes_are_removed(s3, bucket):
     assert list_files(bucket) == set()
 
 
+@pytest.mark.slow
+@pytest.mark.server
+def test_more_files_than_one_answer_holds_are_listed(s3, bucket):
+    bucket.fs.pipe({f"{bucket.path}/a/{n}": b"" for n in range(1001)})
+    s3.proxy.clear()
+    assert len(list_files(bucket / "a")) == 1001
+    assert s3.proxy.counts() == {"LIST": 2}
+
+
 @pytest.mark.server
 def test_the_last_file_of_a_new_folder_comes_last(s3, bucket):
     with new_folder(bucket / "new", last="c") as folder:

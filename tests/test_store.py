@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from kmstream.errors import ChecksumMismatchError, LockHeldError, ModelNotFoundError, OutputError
+from kmstream.storage import replace_file
 from kmstream.store import Store
 from kmstream.store.version import rename_labels
 
@@ -143,6 +144,20 @@ def test_set_current_replaces_the_one_line(store, tree):
     assert not [name for name in tree(store.models) if name.endswith(".tmp")]
 
 
+def test_set_current_replaces_no_first_version_that_another_run_has_published_meanwhile(in_memory, monkeypatch):
+    """Also on a store that knows no condition but that an object is new."""
+    store, place = Store(str(in_memory)), in_memory / "models" / "CURRENT"
+
+    def be_overtaken(*_):
+        monkeypatch.undo()
+        replace_file(place, "v000009\n")
+
+    monkeypatch.setattr("kmstream.storage.failures.check_guards", be_overtaken)
+    with pytest.raises(LockHeldError, match="was written by another run"):
+        store.set_current("v000001")
+    assert store.current == "v000009"
+
+
 def test_next_version_comes_after_the_newest_held_or_not(store, tmp_path):
     assert Store(tmp_path / "new").next_version() == "v000001"
     assert store.next_version() == "v000002"
@@ -261,22 +276,21 @@ def test_load_from_a_moved_output_tree(store, tmp_path):
 
 WRITER = """
 import sys
-from dataclasses import replace
 from datetime import UTC, datetime
 from kmstream.store import Store
 store, writer = Store(sys.argv[1]), int(sys.argv[2])
-for number in range(100):
+for number in range(50):
     store.log("renamed", datetime.now(UTC), old=f"{writer}-{number}", new="x" * 5000)
 """
 
 
 def test_history_loses_and_mixes_no_line_of_concurrent_writers(tmp_path):
     (tmp_path / "models").mkdir()
-    writers = [subprocess.Popen([sys.executable, "-c", WRITER, tmp_path, str(i)]) for i in range(2)]
-    assert [writer.wait(60) for writer in writers] == [0] * 2
+    writers = [subprocess.Popen([sys.executable, "-c", WRITER, tmp_path, str(i)]) for i in range(4)]
+    assert [writer.wait(60) for writer in writers] == [0] * 4
     lines = Store(tmp_path).history()
-    assert {line["old"] for line in lines} == {f"{i}-{number}" for i in range(2) for number in range(100)}
+    assert {line["old"] for line in lines} == {f"{i}-{number}" for i in range(4) for number in range(50)}
     assert len((tmp_path / "models/history.jsonl").read_text().splitlines()) == 200
-    for i in range(2):  # each in its order
+    for i in range(4):  # each in its order
         mine = [line["old"] for line in lines if line["old"].startswith(f"{i}-")]
-        assert mine == [f"{i}-{number}" for number in range(100)]
+        assert mine == [f"{i}-{number}" for number in range(50)]

@@ -74,7 +74,8 @@ def cut_columns(footer: Footer, names: Sequence[str]) -> Footer | str:
     fields = replace_structs(footer.fields, SCHEMA, elements)
     fields = replace_structs(fields, ROW_GROUPS, groups)
     if footer.has_column_orders:
-        fields = replace_structs(fields, COLUMN_ORDERS, list(open_structs(fields, COLUMN_ORDERS))[: -len(names)])
+        orders = list(open_structs(fields, COLUMN_ORDERS))
+        fields = replace_structs(fields, COLUMN_ORDERS, orders[: len(orders) - len(names)])
     return replace(footer, start=start, fields=fields)
 
 

@@ -49,8 +49,9 @@ def check_schema(
     SchemaMismatchError
         Names the column, its type and the file.
     """
+    kinds = _list_kinds(schema)
     for name in features.columns:
-        _check_feature(schema, hive, name, path, numeric=name in features.numeric)
+        _check_feature(kinds, hive, name, path, numeric=name in features.numeric)
     names = schema.names if carried is None else carried
     if taken := [name for name in names if name in CLUSTER_COLUMNS]:
         cure = "Rename it, or set output.columns to the columns to carry."
@@ -60,14 +61,24 @@ def check_schema(
         raise make_mismatch(f"output.columns names {absent[0]!r}; the file has {has}", path)
 
 
-def _check_feature(schema: pa.Schema, hive: Mapping[str, str], name: str, path: str, *, numeric: bool) -> None:
+def _list_kinds(schema: pa.Schema) -> dict[str, list[pa.DataType]]:
+    """Give the types by name, once for a file: a field that is looked up is made anew each time."""
+    kinds: dict[str, list[pa.DataType]] = {}
+    for field in schema:
+        kinds.setdefault(field.name, []).append(field.type)
+    return kinds
+
+
+def _check_feature(
+    columns: Mapping[str, list[pa.DataType]], hive: Mapping[str, str], name: str, path: str, *, numeric: bool
+) -> None:
     if name in hive:
         if numeric and hive[name] != HIVE_NULL and not _is_number(hive[name]):
             raise make_mismatch(f"feature {name!r} is {hive[name]!r} in the folder name; expected a number", path)
         return
-    kinds = [field.type for field in schema if field.name == name]
+    kinds = columns.get(name, [])
     if not kinds:
-        raise make_mismatch(f"feature column {name!r} is missing; the file has {name_columns(schema.names)}", path)
+        raise make_mismatch(f"feature column {name!r} is missing; the file has {name_columns(list(columns))}", path)
     if len(kinds) > 1:
         raise make_mismatch(f"feature column {name!r} is there {len(kinds)} times; expected once", path)
     if not (is_numeric(kinds[0]) if numeric else is_categorical(kinds[0])):
@@ -111,19 +122,22 @@ def check_weight_columns(schema: pa.Schema, hive: Mapping[str, str], weight: str
     ------
     SchemaMismatchError
     """
+    columns = _list_kinds(schema) if weight or time else {}
     if weight:
-        _check_need(schema, hive, weight, _WEIGHT, path)
+        _check_need(columns, hive, weight, _WEIGHT, path)
     for name in filter(None, time.split("/")):
-        _check_need(schema, hive, name, _PART_OF_TIME if "/" in time else _TIME, path)
+        _check_need(columns, hive, name, _PART_OF_TIME if "/" in time else _TIME, path)
 
 
-def _check_need(schema: pa.Schema, hive: Mapping[str, str], name: str, need: _Need, path: str) -> None:
+def _check_need(
+    columns: Mapping[str, list[pa.DataType]], hive: Mapping[str, str], name: str, need: _Need, path: str
+) -> None:
     if name in hive:
         if not need.takes_text(hive[name]):
             where = f"is {hive[name]!r} in the folder name"
             raise make_mismatch(f"{need.key} {name!r} {where}; expected {need.expected}", path)
         return
-    kinds = [field.type for field in schema if field.name == name]
+    kinds = columns.get(name, [])
     what = f"column {name!r} of {need.key}"
     if not kinds:
         raise make_mismatch(f"{what} is missing", path, f"Mend the file, or change {need.key}.")

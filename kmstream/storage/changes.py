@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kmstream.errors import LockHeldError, StorageError
-from kmstream.storage.conditional import look, put_if
+from kmstream.storage.conditional import find_tag, put_if
 from kmstream.storage.failures import S3, check_guards, explain_write_errors
 from kmstream.storage.places import Place, find_objects, is_local, list_files
 
@@ -55,12 +55,9 @@ def replace_bytes(place: Place, content: bytes | memoryview) -> None:
 
 
 def _replace_object(place: "UPath", content: bytes) -> None:
-    # Before the lock is looked at: what others write from now on has another tag.
-    there = look(place) if place.protocol in S3 else None
+    tag = find_tag(place)  # before the lock is looked at: what others write from now on has another one
     with explain_write_errors(place):
-        if place.protocol not in S3:
-            place.fs.pipe_file(place.path, content)
-        elif put_if(place, content, there["ETag"] if there else None) is None:
+        if put_if(place, content, tag) is None:
             error = LockHeldError(f"{place} was written by another run at the same time")
             error.add_note("Look at `kmstream models list`, and run again.")
             raise error

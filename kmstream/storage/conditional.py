@@ -64,6 +64,15 @@ def look(place: "UPath") -> dict[str, Any] | None:
             return None
 
 
+def find_tag(place: "UPath") -> str | None:
+    """Give the tag of an object, empty where the store tells none; None if there is none."""
+    if place.protocol in S3:
+        there = look(place)
+        return None if there is None else str(there["ETag"])
+    with explain_storage_errors(place):
+        return "" if place.fs.exists(place.path) else None
+
+
 def name_object(place: "UPath") -> dict[str, str]:
     """Give the words that every request of S3 names an object by."""
     bucket, key, _ = place.fs.split_path(place.path)

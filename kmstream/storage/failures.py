@@ -12,30 +12,34 @@ from kmstream.errors import KmstreamError, OutputError, StorageError, StorageRef
 S3 = {"s3", "s3a"}
 REFUSED = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}  # a condition does not hold
 _CLIENTS = {"botocore", "aiobotocore", "aiohttp", "fsspec", "s3fs", "gcsfs", "adlfs", "azure", "google"}
-_guards: dict[str, Callable[[], None]] = {}  # of the folders whose lock this process holds
+_guards: dict[object, tuple[str, Callable[[], None]]] = {}  # by holder: the folder whose lock it has, and its check
 
 
 @contextmanager
 def guard_writes(folder: object, check: Callable[[], None]) -> Iterator[None]:
-    """Let this process write, move or remove nothing below a folder any more once `check` raises."""
-    _guards[str(folder)] = check
+    """Let this process write, move or remove nothing below a folder any more once `check` raises.
+
+    Where it holds the lock of a folder twice, since it has lost one and not ended yet, both are asked.
+    """
+    holder = object()
+    _guards[holder] = f"{str(folder).rstrip('/')}/", check
     try:
         yield
     finally:
-        del _guards[str(folder)]
+        del _guards[holder]
 
 
 def guard_process(check: Callable[[], None]) -> None:
     """Let this process write nothing to any object store while `check` raises."""
-    _guards[""] = check
+    _guards["process"] = "", check
 
 
 def check_guards(place: object) -> None:
     """Make sure that this process may still write there: for requests that come one after the other."""
     if isinstance(place, Path):
         return
-    for folder, check in tuple(_guards.items()):
-        if f"{place}/".startswith(f"{folder.rstrip('/')}/") or not folder:
+    for folder, check in tuple(_guards.values()):
+        if f"{place}/".startswith(folder):
             check()
 
 

@@ -1,7 +1,7 @@
 """Files and folders of an output, found and read by the same few words wherever they lie.
 
 A `Place` is a `pathlib.Path` on this machine's disks, or a `UPath` (the same words over fsspec) on an object store.
-What these do differently is here and in `changes`, and nowhere else.
+What these do differently is in this room; those above ask `is_local` where a step is needed on one of them only.
 """
 
 import os
