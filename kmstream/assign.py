@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from kmstream.arrays import Counts, IntArray
 from kmstream.assignments import Entry
 from kmstream.clustering import ClusterModel, Nearest, add_rows, add_squares, assign_rows, find_nearest
 from kmstream.dataset import SPAN_ROWS, Partition, Span, read_batches
@@ -21,12 +22,9 @@ from kmstream.plan import max_appended_rows
 from kmstream.relabel import describe_labels
 from kmstream.run import Run
 from kmstream.storage import Place
-from kmstream.summary import ClusterSummary, Counts, DeviationSums
+from kmstream.summary import ClusterSummary, DeviationSums
 from kmstream.truth import TruthCounts
 from kmstream.value_counts import ValueCounts
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,8 @@ from datetime import UTC, date, datetime
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
+from kmstream.arrays import FloatArray
 
 
 def is_numeric(kind: pa.DataType) -> bool:

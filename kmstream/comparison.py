@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from kmstream.arrays import Counts
 from kmstream.assign import Assigned
 from kmstream.clustering import ClusterModel, find_nearest
 from kmstream.config import Config, DriftConfig
@@ -16,7 +17,6 @@ from kmstream.labels import LabelMatch, match_by_overlap
 from kmstream.life_cycle import KEPT_OVERLAP, LifeCycle
 from kmstream.quality import adjusted_rand_index, sample_silhouettes
 from kmstream.store import ModelVersion, Store
-from kmstream.summary import Counts
 from kmstream.thresholds import Thresholds, learn_thresholds
 
 

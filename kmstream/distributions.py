@@ -7,15 +7,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
+from kmstream.arrays import FloatArray, IntArray
 from kmstream.clustering import ClusterModel
 from kmstream.features import take_values
 from kmstream.projection import FRAME, keep_digits
 from kmstream.segment_profile import measure_sample
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 MAX_FEATURES = 6  # whose distributions are shown
 MAX_SEGMENTS = 12  # in one distribution: more lines or boxes can't be told apart

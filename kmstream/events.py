@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from kmstream.errors import ClusterError, KmstreamError, OutputError, StorageError, StorageRefusedError
 from kmstream.results import RefreshResult, ScoreResult
-from kmstream.wording import NOTHING, as_markdown, count, number, percent, points
+from kmstream.wording import NOTHING, as_markdown, by_size, count, number, percent, points
 
 MAX_REASONS = 10  # of a payload or an artifact; drift.json has them all
 
@@ -103,11 +103,6 @@ def events_of_score(result: ScoreResult) -> list[Event]:
 def is_first(result: RefreshResult) -> bool:
     """Whether no segment of a refresh continues an earlier one and none has ended: there was no version before."""
     return not result.retired and all(line["event"] == "emerged" for line in result.labels)
-
-
-def by_size(segments: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Put the largest segment first."""
-    return sorted(segments, key=lambda line: -line["rows"])
 
 
 def verdict_of_refresh(result: RefreshResult) -> str:

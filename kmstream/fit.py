@@ -14,15 +14,8 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from kmstream.clustering import (
-    ClusterSums,
-    FloatArray,
-    find_origin,
-    find_radii,
-    largest_move,
-    move_centroids,
-    sum_by_cluster,
-)
+from kmstream.arrays import Counts, FloatArray
+from kmstream.clustering import ClusterSums, find_origin, find_radii, largest_move, move_centroids, sum_by_cluster
 from kmstream.dataset import Span
 from kmstream.engine import count_workers, read_ahead, worker_threads
 from kmstream.errors import TooFewRowsError
@@ -32,7 +25,6 @@ from kmstream.minibatch import find_still, start_minibatch, stream_minibatches
 from kmstream.run import Run
 from kmstream.scan import Scan
 from kmstream.search import SampleFit, polish_centroids, search_centroids
-from kmstream.summary import Counts
 
 FRESH_MUST_GAIN = 0.01  # a fresh search replaces the current centroids only if it lowers the sample's inertia by more
 

@@ -7,18 +7,16 @@ ones by an assignment of least total distance. What became of each segment is to
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
+from kmstream.arrays import Counts, FloatArray
 from kmstream.errors import DataError
 from kmstream.life_cycle import share_out
-
-FloatArray = NDArray[np.float64]
-Counts = NDArray[Any]  # int64, or float64 where rows have weights
 
 _AUTOMATIC = re.compile(r"segment-(\d+)")
 

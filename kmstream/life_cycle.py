@@ -2,13 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
-Counts = NDArray[Any]  # int64, or float64 where rows have weights
+from kmstream.arrays import Counts, FloatArray
 
 SPLIT_OVERLAP, MERGED_OVERLAP = 0.3, 0.5
 KEPT_OVERLAP = 0.7  # a segment that keeps less of its old rows goes on under its name, but is flagged

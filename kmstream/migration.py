@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kmstream.arrays import Counts, FloatArray
 from kmstream.assignments import read_manifest
-from kmstream.clustering import ClusterModel, FloatArray, add_rows, find_nearest
+from kmstream.clustering import ClusterModel, add_rows, find_nearest
 from kmstream.dataset import Span, open_parquet
 from kmstream.matrices import Matrices
 from kmstream.run import Run
 from kmstream.storage import Place, list_files
 from kmstream.store import ModelVersion, Store
-from kmstream.summary import Counts
 
 _BLOCK_ROWS = 1 << 20
 

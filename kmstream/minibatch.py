@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kmstream.clustering import FloatArray, Matrix
+from kmstream.arrays import FloatArray, Matrix
 from kmstream.features import Rows
 from kmstream.search import SampleFit
 

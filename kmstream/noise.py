@@ -10,7 +10,8 @@ from scipy.special import chdtri
 from scipy.stats import binom, norm
 from scipy.stats import t as student
 
-from kmstream.summary import ClusterSummary, Counts, FloatArray, distance_bin_ends
+from kmstream.arrays import Counts, FloatArray
+from kmstream.summary import ClusterSummary, distance_bin_ends
 
 CHANCE = 0.0002  # of unchanged windows, beyond the level
 STANDARD_ERRORS = 3.0  # a shift within this many is taken for noise

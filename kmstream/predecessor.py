@@ -4,7 +4,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from kmstream.clustering import ClusterModel, FloatArray
+from kmstream.arrays import FloatArray
+from kmstream.clustering import ClusterModel
 from kmstream.comparison import References, load_references
 from kmstream.config import Config, FeaturesConfig
 from kmstream.dataset import open_dataset

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
+from kmstream.arrays import FloatArray, IntArray
 
 MAP_ROWS = 2000  # drawn one by one; the axes are of all sampled rows
 FRAME = (0.005, 0.995)  # quantiles: what lies beyond would squeeze all else

@@ -10,10 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kmstream.arrays import FloatArray, IntArray
 from kmstream.summary import ClusterSummary, distance_bin_ends
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 SAMPLED_ROWS = 8000  # 0.3 s at 16 features; the cost grows with the square
 LEAST_ROWS = 50  # of a cluster, as far as it has them: the silhouette of fewer says little

@@ -85,9 +85,9 @@ class _Candidate:
 
 def _candidates(totals: Figures, segments: Sequence[Figures], features: Sequence[Figures]) -> Iterator[_Candidate]:
     psi, inertia, outliers = totals["share_psi"], totals["inertia_ratio"], totals["outlier_share"]
-    mixed = f"the mix of the segments changed: the PSI of their shares is {number(psi)}"
-    far = f"rows lie farther from their centroids: inertia per row is {number(inertia)} times the reference"
-    beyond = f"{percent(outliers or 0.0)} of the rows lie farther out than 99 % of the reference rows did"
+    mixed = f"the mix of the segments changed: the PSI of their shares is {plain_number(psi)}"
+    far = f"rows lie farther from their centroids: inertia per row is {plain_number(inertia)} times the reference"
+    beyond = f"{plain_percent(outliers or 0.0)} of the rows lie farther out than 99 % of the reference rows did"
     for measure, text in (("share_psi", mixed), ("inertia_ratio", far), ("outlier_share", beyond)):
         yield _Candidate(measure, totals[measure], totals["noise"][measure], text)
     for segment in segments:
@@ -100,7 +100,7 @@ def _candidates(totals: Figures, segments: Sequence[Figures], features: Sequence
             noise = 0.0 if errors is None else segment["shift_noise"]
             yield _Candidate("centroid_shift", radii, noise, _tell_shift(segment), label, feature)
     for one in features:
-        text = f"the distribution of {one['feature']} changed: PSI {number(one['psi'])}{_tell_lost(one)}"
+        text = f"the distribution of {one['feature']} changed: PSI {plain_number(one['psi'])}{_tell_lost(one)}"
         yield _Candidate("feature_psi", one["psi"], one["psi_noise"], text, feature=one["feature"])
 
 
@@ -108,8 +108,8 @@ def _tell_shift(segment: Figures) -> str:
     label, radii, most = segment["cluster_label"], segment["centroid_shift_radii"], segment["moved_most"][0]
     verb = "rose" if most["to"] > most["from"] else "fell"
     return (
-        f"the centroid of '{label}' moved by {number(radii)} of its radius; "
-        f"its {most['feature']} {verb} from {number(most['from'])} to {number(most['to'])}"
+        f"the centroid of '{label}' moved by {plain_number(radii)} of its radius; "
+        f"its {most['feature']} {verb} from {plain_number(most['from'])} to {plain_number(most['to'])}"
     )
 
 
@@ -118,26 +118,28 @@ def _tell_lost(feature: Figures) -> str:
     for kind, words in (("missing", "missing values"), ("unseen", "categories unknown at the baseline, or none,")):
         then, now = feature.get(f"{kind}_from"), feature.get(f"{kind}_to")
         if then is not None and now is not None and abs(now - then) >= LEAST_LOST:
-            return f"; {words} {'rose' if now > then else 'fell'} from {percent(then)} to {percent(now)}"
+            return f"; {words} {'rose' if now > then else 'fell'} from {plain_percent(then)} to {plain_percent(now)}"
     return ""
 
 
 def _tell_share(label: str, then: float, now: float) -> str:
     if not then:
-        return f"'{label}' is new and holds {percent(now)} of the rows"
+        return f"'{label}' is new and holds {plain_percent(now)} of the rows"
     if not now:
-        return f"'{label}' holds no row now; it held {percent(then)} of the rows"
-    return f"'{label}' {'grew' if now > then else 'shrank'} from {percent(then)} to {percent(now)} of the rows"
+        return f"'{label}' holds no row now; it held {plain_percent(then)} of the rows"
+    return (
+        f"'{label}' {'grew' if now > then else 'shrank'} from {plain_percent(then)} to {plain_percent(now)} of the rows"
+    )
 
 
-def number(value: float | None) -> str:
-    """Write a number as people read it.
+def plain_number(value: float | None) -> str:
+    """Write a number as the sentences have it that drift.json and model.json keep: three digits, plain blanks.
 
     Examples
     --------
-    >>> number(1234.567), number(0.61234), number(-3.0)
+    >>> plain_number(1234.567), plain_number(0.61234), plain_number(-3.0)
     ('1,235', '0.612', '-3')
-    >>> number(999.4), number(999.6)
+    >>> plain_number(999.4), plain_number(999.6)
     ('999', '1,000')
     """
     if value is None:
@@ -145,12 +147,12 @@ def number(value: float | None) -> str:
     return f"{value:,.0f}" if abs(value) >= 999.5 else f"{value:.3g}"  # .3g would write 999.5 as 1e+03
 
 
-def percent(share: float) -> str:
-    """Write a share as a percentage.
+def plain_percent(share: float) -> str:
+    """Write a share as a percentage, in the same sentences.
 
     Examples
     --------
-    >>> percent(0.2743)
+    >>> plain_percent(0.2743)
     '27.4 %'
     """
     return f"{share * 100:.1f} %"

@@ -6,15 +6,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
+from kmstream.arrays import FloatArray
 from kmstream.clustering import ClusterModel
 from kmstream.distributions import tell_distributions
 from kmstream.features import encode, encoded_names, to_scaled_units
 from kmstream.projection import tell_map
 from kmstream.summary import thin_positions
-
-FloatArray = NDArray[np.float64]
 
 MAX_ROWS = 20_000  # that are looked at: time and memory stay small, whatever the sample
 

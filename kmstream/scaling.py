@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from kmstream.arrays import FloatArray
 from kmstream.config import FeaturesConfig
 from kmstream.errors import InvalidFeatureError, TooFewRowsError
-from kmstream.features import MAX_CATEGORIES, FloatArray, Scaling
+from kmstream.features import MAX_CATEGORIES, Scaling
 from kmstream.summary import ColumnSummary
 
 N_BINS = 10  # of feature drift

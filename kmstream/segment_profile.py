@@ -11,16 +11,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
+from kmstream.arrays import FloatArray, IntArray
 from kmstream.columns import to_float64
 from kmstream.config import FeaturesConfig
 from kmstream.features import Scaling, encoded_names, take_values, to_original_units
 from kmstream.separation import Pairs, analyse_variance, compare_pairs
 from kmstream.summary import ClusterSummary
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 CLOSEST_PAIRS = 10  # that drift.json and the page tell of

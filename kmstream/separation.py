@@ -13,13 +13,10 @@ up to what the whole segmentation explains.
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import fdtrc, stdtr
 
+from kmstream.arrays import FloatArray, IntArray
 from kmstream.summary import ClusterSummary
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 NOISE = 1e-9  # of a number, what its rounding may leave
 

@@ -10,18 +10,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 from scipy.stats import t as student
 
+from kmstream.arrays import FloatArray, IntArray
 from kmstream.clustering import ClusterModel, assign_rows
 from kmstream.config import DriftConfig, Threshold
 from kmstream.drift import MEASURES, OUTLIER_QUANTILE, DriftReport, Observed, compare
 from kmstream.features import Encoded, Rows, count_categories, encode, encoded_names
 from kmstream.summary import PARTITION, DeviationSums, thin_positions
 from kmstream.value_counts import count_bins
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 LEAST_WINDOWS = 5  # that have no row in common; fewer tell nothing
 MAX_WINDOWS = 100

@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from kmstream.arrays import IntArray
 from kmstream.dataset import Dataset, make_mismatch, name_columns, read_footers
 from kmstream.errors import InvalidFeatureError
 from kmstream.quality import adjusted_rand_index, normalized_mutual_information
 
-IntArray = NDArray[np.int64]
 _MAX_CLASSES = 10_000
 
 

@@ -8,8 +8,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from kmstream.features import Encoded, FloatArray, Scaling
-from kmstream.summary import Counts
+from kmstream.arrays import Counts, FloatArray
+from kmstream.features import Encoded, Scaling
 
 
 @dataclass(frozen=True)

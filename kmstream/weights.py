@@ -6,10 +6,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from kmstream.arrays import FloatArray
 from kmstream.columns import take_seconds, to_float64
 from kmstream.errors import InvalidFeatureError
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -83,6 +83,17 @@ def percent(share: float | None) -> str:
     return f"{hundredths:.1f}{_SPACE}%" if abs(hundredths) >= 0.1 else f"{number(hundredths, 2)}{_SPACE}%"
 
 
+def hundredths(value: float | None) -> str:
+    """Write a figure to two digits after the point, so that a column of them can be compared; None is a dash.
+
+    Examples
+    --------
+    >>> hundredths(0.316), hundredths(1.56e-07), hundredths(1234.5)
+    ('0.32', '0.00', '1,234.50')
+    """
+    return NOTHING if value is None else f"{value:,.2f}"
+
+
 def p_value(p: float | None) -> str:
     """Write the p of a test; what is tiny has no digits worth telling.
 
@@ -215,6 +226,11 @@ def tell_check(check: Mapping[str, Any], gone: Iterable[str] = (), new: Iterable
         return f"names are frozen, but {', '.join(told)}"
     about = f" of {check['label']}" if check.get("label") else ""
     return f"{name_check(check)}{about} is {number(check['observed'])}, the limit is {number(check['limit'])}"
+
+
+def by_size(segments: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Put the largest segment first."""
+    return sorted(segments, key=lambda segment: -segment["rows"])
 
 
 def sort_names(names: Iterable[str]) -> list[str]:

@@ -113,6 +113,8 @@ def test_a_refit_held_by_frozen_names_says_which_and_its_report_says_so_before_a
     held = answer("refresh", "--set", "model.n_clusters=4", "--set", "labels.max_match_distance=0.5", code=4)
     assert held["status"] == "held"
     assert "frozen_names_missing_or_added" in [check["check"] for check in held["gate"] if not check["ok"]]
+    again = run("refresh", "--set", "model.n_clusters=4", "--set", "labels.max_match_distance=0.5")
+    assert re.search(r"names are frozen, but segment-0\d", " ".join(again.stdout.split()))
     page = (there / "out/models/v000002/report.html").read_text()
     box = re.findall(r"<li class=\"\w+\">([^<]*)", page)
     first_drift = next(i for i, text in enumerate(box) if re.search(r"\((alert|warn) from", text))

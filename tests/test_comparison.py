@@ -150,8 +150,8 @@ def test_label_sample_gives_rows_their_segments_and_silhouettes():
     assert found.rows.column("id").to_pylist() == [1, 2, 3, 4]
     each = ((9.5 - 1) / 9.5 + (8.5 - 1) / 8.5) / 2  # (other - own) / other, by mean distances
     assert found.silhouette == pytest.approx(each)
-    assert found.silhouette_by_cluster == pytest.approx([each, each])
-    assert found.quality == {"silhouette": found.silhouette, "silhouette_by_cluster": found.silhouette_by_cluster}
+    assert found.silhouette_by_label == pytest.approx({"low": each, "high": each})
+    assert found.quality == {"silhouette": found.silhouette, "silhouette_by_cluster": pytest.approx([each, each])}
 
 
 @pytest.mark.parametrize(("on_missing", "labels"), [("error", ["low"]), ("skip", ["low"]), ("mean", ["low", "high"])])
@@ -166,6 +166,6 @@ def test_label_sample_tells_no_silhouette_of_what_has_none():
     one_segment = label_sample(pa.table({"x": [0.0, 1.0]}), MODEL)
     assert strict(one_segment.quality) == {"silhouette": None, "silhouette_by_cluster": [None, None]}
     three = make_plain_model(make_features(), [(0.0,), (10.0,), (99.0,)], "abc")
-    *there, gone = label_sample(pa.table({"x": [0.0, 1.0, 9.0, 10.0]}), three).silhouette_by_cluster
+    *there, gone = label_sample(pa.table({"x": [0.0, 1.0, 9.0, 10.0]}), three).silhouette_by_label.values()
     assert gone is None
     assert None not in there

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 
 # A room is kmstream/<room>.py or the folder kmstream/<room>/. Imports point down, or sideways in no circle.
 LAYERS = {
-    0: {"errors", "units", "config"},
+    0: {"errors", "arrays", "units", "config"},
     1: {
         "columns",
         "weights",

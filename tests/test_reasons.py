@@ -6,7 +6,7 @@ import pytest
 
 from kmstream.config import DriftConfig, Threshold
 from kmstream.drift import MEASURES
-from kmstream.reasons import find_reasons, find_too_few, number, worst
+from kmstream.reasons import find_reasons, find_too_few, plain_number, worst
 
 NEVER = Threshold(warn=1e9, alert=1e9)
 
@@ -187,5 +187,5 @@ def test_find_too_few_names_what_chance_alone_may_take_to_an_alert(level, too_fe
 
 
 def test_number_is_short_and_has_the_thousands_apart():
-    shown = [number(value) for value in (None, 0.0, 0.00012345, 99.94, 999.49, 999.5, -1234.5, 1e7)]
+    shown = [plain_number(value) for value in (None, 0.0, 0.00012345, 99.94, 999.49, 999.5, -1234.5, 1e7)]
     assert shown == ["none", "0", "0.000123", "99.9", "999", "1,000", "-1,234", "10,000,000"]

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 from report_content import REFRESH_RUN, SCORE_RUN, make_first, make_reason, make_refresh, make_score
 
-from kmstream.report.verdict import by_size, find_flags, find_verdict, living_segments, ranked
+from kmstream.report.verdict import find_flags, find_verdict, living_segments, ranked
+from kmstream.wording import by_size
 
 HELD_RUN = replace(REFRESH_RUN, status="held")
 
@@ -97,7 +98,7 @@ def test_find_flags_takes_the_alert_where_there_is_a_warning_too():
 
 def test_living_segments_are_those_that_the_model_has_now():
     drift = make_refresh()
-    assert [one["cluster_label"] for one in by_size(drift)] == [f"segment-0{i}" for i in (1, 4, 2, 3)]
+    assert [one["cluster_label"] for one in by_size(drift["segments"])] == [f"segment-0{i}" for i in (1, 4, 2, 3)]
     assert [one["cluster_label"] for one in living_segments(drift)] == [f"segment-0{i}" for i in (1, 4, 2)]
     drift["migration"] = None
     assert [one["cluster_label"] for one in living_segments(drift)] == [f"segment-0{i}" for i in (1, 4, 2)]

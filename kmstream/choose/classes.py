@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 import pyarrow as pa
 
-from kmstream.clustering import IntArray, Matrix
+from kmstream.arrays import IntArray, Matrix
 from kmstream.config import FeaturesConfig
 from kmstream.dataset import Dataset, read_batches
 from kmstream.errors import DataError

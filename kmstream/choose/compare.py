@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kmstream.arrays import IntArray, Matrix
 from kmstream.choose.advice import Advice, find_elbow, name_all, recommend
 from kmstream.choose.classes import ClassifiedRows
 from kmstream.choose.fits import measure_ks
-from kmstream.clustering import IntArray, Matrix
 from kmstream.errors import ConfigError, TooFewRowsError
 from kmstream.features import Scaling, clip, encode
 from kmstream.results import Candidate

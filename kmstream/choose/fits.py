@@ -9,8 +9,9 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from kmstream.arrays import IntArray, Matrix
 from kmstream.choose.classes import ClassifiedRows
-from kmstream.clustering import IntArray, Matrix, find_nearest
+from kmstream.clustering import find_nearest
 from kmstream.config import ModelConfig
 from kmstream.engine import HasRows, map_on_threads
 from kmstream.errors import TooFewRowsError

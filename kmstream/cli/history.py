@@ -94,8 +94,8 @@ def to_csv(history: "DriftHistory") -> str:
 
 
 def _show(console: "Console", history: "DriftHistory") -> None:
-    from kmstream.cli.tables import STYLES, hundredths, print_line, print_sentence, print_table
-    from kmstream.wording import number, percent
+    from kmstream.cli.tables import STYLES, print_line, print_sentence, print_table
+    from kmstream.wording import hundredths, number, percent
 
     if not history.runs:
         print_line(console, "no runs yet")

@@ -3,10 +3,10 @@
 from rich.console import Console
 
 from kmstream.cli.options import Options
-from kmstream.cli.tables import STYLES, hundredths, print_line, print_sentence, print_table
+from kmstream.cli.tables import STYLES, print_line, print_sentence, print_table
 from kmstream.config import Config
 from kmstream.results import ChoiceResult
-from kmstream.wording import number, percent
+from kmstream.wording import hundredths, number, percent
 
 _MARK = ""  # title of the column that marks the recommended k
 _WIDE = 96  # characters

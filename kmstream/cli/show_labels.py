@@ -9,8 +9,7 @@ from kmstream.cli.options import Options
 from kmstream.cli.show_models import title_sizes
 from kmstream.cli.tables import print_line, print_sentence, print_table
 from kmstream.config import Config
-from kmstream.events import by_size
-from kmstream.wording import count, moment, number, percent, sort_names, tell_log1p
+from kmstream.wording import by_size, count, moment, number, percent, sort_names, tell_log1p
 
 MAX_SIZES = 5  # of the versions before that fit into a table
 

@@ -9,9 +9,8 @@ from rich.console import Console
 from kmstream.cli.options import Options
 from kmstream.cli.tables import print_line, print_sentence, print_table
 from kmstream.config import Config
-from kmstream.events import by_size
 from kmstream.units import format_duration
-from kmstream.wording import count, moment, number, percent, sort_names
+from kmstream.wording import by_size, count, moment, number, percent, sort_names
 
 
 def show_versions(console: Console, versions: Sequence[Mapping[str, Any]], config: Config, options: Options) -> None:

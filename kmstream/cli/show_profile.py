@@ -6,10 +6,9 @@ from typing import Any
 
 from rich.console import Console
 
-from kmstream.cli.tables import hundredths, print_line, print_sentence, print_table
-from kmstream.events import by_size
+from kmstream.cli.tables import print_line, print_sentence, print_table
 from kmstream.segment_profile import QUANTILES
-from kmstream.wording import NOTHING, count, higher_first, number, p_value, percent
+from kmstream.wording import NOTHING, by_size, count, higher_first, hundredths, number, p_value, percent
 
 MAX_RANKED, MAX_DETAILED = 30, 8  # features that are told of unless they are asked for by name
 MAX_CATEGORIES = 5

@@ -11,8 +11,6 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from kmstream.wording import NOTHING
-
 _FILE_WIDTH = 120  # of a file; a table takes what it needs of it
 _NO_BREAK_SPACE = "\u00a0"  # between a number and its unit: of no use in a table, and in the way of grep
 _GLUE = "\ue000"  # stands for it while a sentence is broken into lines: rich takes it for any other blank
@@ -79,17 +77,6 @@ def _print_trimmed(console: Console, shown: RenderableType) -> None:
         console.print(shown)
     for line in printed.get().splitlines():  # rich fills every line up with blanks
         console.file.write(line.replace(_NO_BREAK_SPACE, " ").replace(_GLUE, " ").rstrip() + "\n")
-
-
-def hundredths(value: float | None) -> str:
-    """Write a figure to two digits after the point, so that a column of them can be compared; None is a dash.
-
-    Examples
-    --------
-    >>> hundredths(0.316), hundredths(1.56e-07), hundredths(1234.5)
-    ('0.32', '0.00', '1,234.50')
-    """
-    return NOTHING if value is None else f"{value:,.2f}"
 
 
 def size(n_bytes: float) -> str:

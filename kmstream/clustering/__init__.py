@@ -8,17 +8,7 @@ product split over threads may round differently.
 Read in this order: `nearest` (the nearest centroid of each row), `passes` (what is added up by cluster).
 """
 
-from kmstream.clustering.nearest import (
-    ClusterModel,
-    FloatArray,
-    IntArray,
-    Matrix,
-    Nearest,
-    find_lowest,
-    find_nearest,
-    find_origin,
-    tiles,
-)
+from kmstream.clustering.nearest import ClusterModel, Nearest, find_lowest, find_nearest, find_origin, tiles
 from kmstream.clustering.passes import (
     ClusterSums,
     add_rows,
@@ -35,9 +25,6 @@ from kmstream.clustering.passes import (
 __all__ = [
     "ClusterModel",
     "ClusterSums",
-    "FloatArray",
-    "IntArray",
-    "Matrix",
     "Nearest",
     "add_rows",
     "add_squares",

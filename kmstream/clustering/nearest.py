@@ -10,12 +10,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from kmstream.arrays import FloatArray, Matrix
 from kmstream.config import FeaturesConfig
 from kmstream.features import TILE_ROWS, Scaling
-
-Matrix = NDArray[np.float32]
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 _FAR_OFF = 16.0  # scaled units
 _WIDE_APART = 256.0  # scaled units; beyond, squares of the centroids leave float32 no digits for the distances

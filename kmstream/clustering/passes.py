@@ -7,19 +7,10 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
 
-from kmstream.clustering.nearest import (
-    FloatArray,
-    Matrix,
-    Nearest,
-    find_lowest,
-    find_nearest,
-    find_origin,
-    measure_tile,
-    score_rows,
-    tiles,
-)
+from kmstream.arrays import Counts, FloatArray, Matrix
+from kmstream.clustering.nearest import Nearest, find_lowest, find_nearest, find_origin, measure_tile, score_rows, tiles
 from kmstream.features import Rows
-from kmstream.summary import Counts, DeviationSums, add_distances
+from kmstream.summary import DeviationSums, add_distances
 
 
 def assign_rows(rows: Rows, total: DeviationSums) -> tuple[Nearest, DeviationSums]:

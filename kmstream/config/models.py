@@ -269,7 +269,7 @@ class EngineConfig(Section):
     )
     scratch_limit: ByteLimit = Field(
         default=16 * 1024**3,
-        description="disk space under output.path for a copy of the scaled rows during a run; 0 = none",
+        description="disk space for a copy of the scaled rows during a run: under output.path, or TMPDIR; 0 = none",
     )
     dask_address: str = Field(default="", description="tcp://scheduler:8786 -> the passes run on that cluster")
 

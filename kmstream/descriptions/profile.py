@@ -3,14 +3,12 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from kmstream.arrays import FloatArray
 from kmstream.config import FeaturesConfig
 from kmstream.features import Scaling, encoded_names, to_original_units
 from kmstream.separation import NOISE
 from kmstream.summary import ClusterSummary
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from kmstream.descriptions.profile import Profile
 from kmstream.descriptions.traits import HARDLY, MOSTLY, Trait, weigh
-from kmstream.reasons import number
+from kmstream.reasons import plain_number
 from kmstream.separation import NOISE
 
 MAX_CHARACTERS = 120  # of a description; the first feature is told whatever its length
@@ -66,7 +66,7 @@ def _describe(traits: Sequence[Trait]) -> str:
 
 def _word_number(trait: Trait, reference: str) -> str:
     if trait.ratio >= TIMES:
-        rounded = number(round(trait.ratio, 1 if trait.ratio < 10 else 0))
+        rounded = plain_number(round(trait.ratio, 1 if trait.ratio < 10 else 0))
         times = f"over {_MOST_TIMES}" if trait.ratio > _MOST_TIMES else rounded
         return f"{trait.name} {times} times" + (f" {reference}" if reference != "it" else "")
     if trait.ratio <= PART:
@@ -112,7 +112,7 @@ def _amount(value: float, decimals: int) -> str:
     """Write a number of whatever size; `number` would write all 301 digits of 1e300."""
     if abs(value) >= _LONG_NUMBER:
         return f"{value:.2e}"
-    return f"{value:,.{decimals}f}" if decimals else number(value)
+    return f"{value:,.{decimals}f}" if decimals else plain_number(value)
 
 
 def _percent(share: float) -> str:
@@ -121,4 +121,4 @@ def _percent(share: float) -> str:
         return "under 0.1 %"
     if 0.9995 <= share < 1 - NOISE:
         return "over 99.9 %"
-    return f"{number(round(share * 100, 0 if 0.1 <= share <= 0.9 else 1))} %"
+    return f"{plain_number(round(share * 100, 0 if 0.1 <= share <= 0.9 else 1))} %"

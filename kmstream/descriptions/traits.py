@@ -5,10 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kmstream.descriptions.profile import FloatArray, Profile
+from kmstream.arrays import FloatArray, IntArray
+from kmstream.descriptions.profile import Profile
 from kmstream.separation import NOISE
-
-IntArray = NDArray[np.int64]
 
 A_LITTLE, CLEARLY, FAR = 0.3, 0.7, 1.5  # standard deviations from the average; what is nearer is not told
 MAX_FEATURES = 3  # that are told of a segment

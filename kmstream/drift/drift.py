@@ -5,11 +5,12 @@ from typing import Any
 
 import numpy as np
 
+from kmstream.arrays import FloatArray
 from kmstream.config import DriftConfig
 from kmstream.drift.features import Counted, compare_features, count_values, describe_features
 from kmstream.drift.report import DriftReport
 from kmstream.drift.segments import compare_segment, describe_segment
-from kmstream.drift.sides import OUTLIER_QUANTILE, Aligned, FloatArray, Observed, align
+from kmstream.drift.sides import OUTLIER_QUANTILE, Aligned, Observed, align
 from kmstream.measures import inertia_ratio, psi, share_chi2, share_js
 from kmstream.noise import outlier_noise, psi_noise, ratio_noise, share_noise, shift_noise
 from kmstream.reasons import find_reasons, find_too_few, worst

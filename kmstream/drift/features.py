@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from kmstream.drift.sides import Aligned, Counts, Observed
+from kmstream.arrays import Counts
+from kmstream.drift.sides import Aligned, Observed
 from kmstream.measures import psi
 
 Counted = Sequence[tuple[Counts, Counts]]

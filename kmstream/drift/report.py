@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from kmstream.drift.sides import Counts
+from kmstream.arrays import Counts
 from kmstream.reasons import Reason
 
 

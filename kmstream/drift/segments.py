@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from kmstream.drift.sides import Aligned, FloatArray
+from kmstream.arrays import FloatArray
+from kmstream.drift.sides import Aligned
 from kmstream.measures import inertia_ratio
 
 _MAX_MOVED = 3  # features that are told of a segment that moved

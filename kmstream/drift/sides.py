@@ -7,10 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kmstream.arrays import Counts, FloatArray
 from kmstream.summary import ClusterSummary
-
-FloatArray = NDArray[np.float64]
-Counts = NDArray[Any]  # int64, or float64 where rows have weights
 
 OUTLIER_QUANTILE = 0.99
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pyarrow as pa
 
-from kmstream.entities.held import Held, IntArray, add_up, choose_segments, sort
+from kmstream.arrays import IntArray
+from kmstream.entities.held import Held, add_up, choose_segments, sort
 from kmstream.entities.snapshots import Range, Search, Snapshot, read_rows
 from kmstream.entities.spill import Spill
 

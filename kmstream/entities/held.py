@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-IntArray = NDArray[np.int64]
+from kmstream.arrays import IntArray
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from kmstream.arrays import IntArray
 from kmstream.entities.follow import Found, TooWideError, follow
-from kmstream.entities.held import IntArray
 from kmstream.entities.snapshots import Range, Search, Snapshot, find_common_type
 from kmstream.entities.spill import Spill, write_moves
 

@@ -20,21 +20,13 @@ from kmstream.features.matrix import (
     to_original_units,
     to_scaled_units,
 )
-from kmstream.features.values import (
-    FeatureValues,
-    FloatArray,
-    apply_missing_policy,
-    take_columns,
-    take_values,
-    take_weights,
-)
+from kmstream.features.values import FeatureValues, apply_missing_policy, take_columns, take_values, take_weights
 
 __all__ = [
     "MAX_CATEGORIES",
     "TILE_ROWS",
     "Encoded",
     "FeatureValues",
-    "FloatArray",
     "Rows",
     "Scaling",
     "apply_missing_policy",

@@ -7,8 +7,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from kmstream.arrays import FloatArray
 from kmstream.config import FeaturesConfig
-from kmstream.features.values import FloatArray, apply_missing_policy, take_values, take_weights
+from kmstream.features.values import apply_missing_policy, take_values, take_weights
 from kmstream.weights import Weighting
 
 TILE_ROWS = 4096  # rows scaled, measured and summed at once: fits the cache, and fixes the order of every sum

@@ -7,12 +7,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from kmstream.arrays import FloatArray
 from kmstream.columns import to_float64, to_strings
 from kmstream.config import FeaturesConfig
 from kmstream.errors import InvalidFeatureError
 from kmstream.weights import Weighting, find_weights
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

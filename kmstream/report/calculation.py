@@ -32,7 +32,7 @@ from evidently.legacy.renderers.html_widgets import (
 )
 from evidently.legacy.tests.base_test import TestStatus
 
-from kmstream.report.drift_tests import Judged, judge_measure
+from kmstream.report.drift_tests import ThresholdTest, judge_measure
 from kmstream.report.facts import RunFacts
 from kmstream.wording import shorten
 
@@ -78,7 +78,7 @@ class _FromFigures:
     def show(self, drift: Mapping[str, Any], run: RunFacts) -> MetricResult:
         """Make the result, with the widgets that show it."""
 
-    def judge(self, drift: Mapping[str, Any], run: RunFacts) -> Iterable[Judged]:
+    def judge(self, drift: Mapping[str, Any], run: RunFacts) -> Iterable[ThresholdTest]:
         """Give what was held against its limits."""
         return chain.from_iterable(judge_measure(drift, measure) for measure in self.MEASURES)
 
@@ -111,7 +111,7 @@ def numbers(values: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-def _as_test(one: Judged, metric: MetricConfig) -> MetricTestResult:
+def _as_test(one: ThresholdTest, metric: MetricConfig) -> MetricTestResult:
     return MetricTestResult(
         id=one.id,
         name=one.name,

@@ -23,8 +23,8 @@ from kmstream.report.plot_style import (
     name_ticks,
     tick_name,
 )
-from kmstream.report.verdict import by_size, find_flags, share_change
-from kmstream.wording import moment, number, percent, points
+from kmstream.report.verdict import find_flags, share_change
+from kmstream.wording import by_size, moment, number, percent, points
 
 LEAST_RUNS = 3  # fewer are no history
 MAX_LINES = 12
@@ -33,7 +33,7 @@ _COLOURS = {"warn": WARN, "alert": ALERT}
 
 def draw_shares(drift: Mapping[str, Any]) -> go.Figure:
     """Draw the share of each segment then and now; if there are many, those that changed most."""
-    segments = _choose_most(by_size(drift), share_change)
+    segments = _choose_most(by_size(drift["segments"]), share_change)
     y = list(range(len(segments)))
     then, now = [s["reference_share"] for s in segments], [s["share"] for s in segments]
     hover = [
@@ -58,7 +58,7 @@ def draw_shares(drift: Mapping[str, Any]) -> go.Figure:
 
 def draw_shifts(drift: Mapping[str, Any]) -> go.Figure | None:
     """Draw how far each centroid moved, in radii of its reference segment; None if there is no reference."""
-    moved = [s for s in by_size(drift) if s["centroid_shift_radii"] is not None]
+    moved = [s for s in by_size(drift["segments"]) if s["centroid_shift_radii"] is not None]
     if not moved:
         return None
     segments = sorted(_choose_most(moved, _shift_of), key=_shift_of)
@@ -160,7 +160,7 @@ def title_history(n_segments: int) -> str:
 
 def of_all_runs(drift: Mapping[str, Any], history: Sequence[Mapping[str, Any]], time: str, kind: str) -> list[Any]:
     """Give the runs before, and this one, whose shares are in drift.json."""
-    shares = {segment["cluster_label"]: segment["share"] for segment in by_size(drift)}
+    shares = {segment["cluster_label"]: segment["share"] for segment in by_size(drift["segments"])}
     return [*(run for run in history if run["time"] < time), {"time": time, "kind": kind, "shares": shares}]
 
 

@@ -12,7 +12,7 @@ import plotly.offline
 from kmstream.report.frame import render_figures, render_frame, render_heading, render_verdict
 from kmstream.report.markup import Column, render_table
 from kmstream.report.plot_style import NOW, PALE
-from kmstream.wording import NOTHING, as_html, as_sentence, moment, number, percent
+from kmstream.wording import as_html, as_sentence, hundredths, moment, number, percent
 
 _HEIGHT = 300
 MAX_TICKS = 16  # beyond, plotly chooses which k to write
@@ -108,15 +108,15 @@ def render_candidates(result: Mapping[str, Any]) -> str:
     ]
     columns = [
         Column("k", marked),
-        figures("Silhouette", "silhouette", _hundredths),
-        figures("Stability", "stability", _hundredths),
+        figures("Silhouette", "silhouette", hundredths),
+        figures("Stability", "stability", hundredths),
         figures("Inertia per row", "inertia_per_row"),
-        figures("Davies-Bouldin", "davies_bouldin", _hundredths),
+        figures("Davies-Bouldin", "davies_bouldin", hundredths),
         figures("Calinski-Harabasz", "calinski_harabasz"),
         figures("Smallest", "smallest_share", percent),
     ]
     if truth := result.get("truth"):
-        columns += [figures(f"ARI with {truth}", "ari", _hundredths), figures(f"NMI with {truth}", "nmi", _hundredths)]
+        columns += [figures(f"ARI with {truth}", "ari", hundredths), figures(f"NMI with {truth}", "nmi", hundredths)]
     return render_table(columns, label="Measures of every k")
 
 
@@ -185,7 +185,7 @@ def _figures(result: Mapping[str, Any]) -> str:
     best = next((one for one in result["k"] if one["k"] == result["recommended"]), None)
     shown = {"Recommended": number(result["recommended"])}
     if best is not None:
-        shown |= {"Silhouette": _hundredths(best["silhouette"]), "Stability (ARI)": _hundredths(best["stability"])}
+        shown |= {"Silhouette": hundredths(best["silhouette"]), "Stability (ARI)": hundredths(best["stability"])}
     shown |= {"Elbow": number(result["elbow"]), "Rows": f"{result['rows']:,}", "Sampled": f"{result['sample_rows']:,}"}
     return render_figures(shown)
 
@@ -199,7 +199,3 @@ def _tell_rows(result: Mapping[str, Any]) -> str:
 def _tell_elbow(result: Mapping[str, Any]) -> str:
     elbow = result["elbow"]
     return f"The inertia bends most at {elbow}." if elbow else "The inertia has no clear bend."
-
-
-def _hundredths(value: float | None) -> str:
-    return NOTHING if value is None else f"{value:.2f}"

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
-from numpy.typing import NDArray
 
+from kmstream.arrays import FloatArray
 from kmstream.report.plot_style import INVISIBLE, MUTED, THEN, faded, hover_name, lay_out_plain, name_rows, tick_name
 from kmstream.wording import number, percent
 
@@ -16,8 +16,6 @@ MAX_FILLED = 4  # areas over each other; more are lines alone
 TICKS = 8
 _WIDE = 5.0  # on an axis that goes so far, fractions would be crowded at its beginning
 _CATEGORY_COLOURS = ("#1e3a5f", "#3f7cac", "#95afba", "#bdc4a7", "#d5e1a3", "#e2b56b", "#c97c5d", "#7d4f50")
-
-FloatArray = NDArray[np.float64]
 
 
 def draw_histogram(found: Mapping[str, Any], colours: Mapping[str, str]) -> go.Figure:

@@ -10,8 +10,8 @@ from typing import Any
 
 from kmstream.report.facts import RunFacts
 from kmstream.report.tables import TOTALS
-from kmstream.report.verdict import by_size, explain, share_change
-from kmstream.wording import name_check, number, tell_figure
+from kmstream.report.verdict import explain, share_change
+from kmstream.wording import by_size, name_check, number, tell_figure
 
 _STATUS = {"warn": "WARNING", "alert": "FAIL"}
 _NAMES_OF_EACH = {
@@ -22,7 +22,7 @@ _NAMES_OF_EACH = {
 
 
 @dataclass(frozen=True)
-class Judged:
+class ThresholdTest:
     """One figure that was held against its limits.
 
     Attributes
@@ -43,7 +43,7 @@ class Judged:
     config: Mapping[str, Any]
 
 
-def judge_measure(drift: Mapping[str, Any], measure: str) -> Iterator[Judged]:
+def judge_measure(drift: Mapping[str, Any], measure: str) -> Iterator[ThresholdTest]:
     """Give the tests of one measure: of the rows as a whole, or of each segment or feature that has the figure.
 
     Parameters
@@ -61,7 +61,7 @@ def judge_measure(drift: Mapping[str, Any], measure: str) -> Iterator[Judged]:
     reasons = {one[about]: one for one in drift["reasons"] if one["measure"] == measure}
     for whose, value in _find_figures(drift, measure):
         reason = reasons.get(whose)
-        yield Judged(
+        yield ThresholdTest(
             id=measure,
             name=name.format(whose),
             text=explain(reason) if reason else _tell_passed(drift, measure, value, limits),
@@ -70,11 +70,11 @@ def judge_measure(drift: Mapping[str, Any], measure: str) -> Iterator[Judged]:
         )
 
 
-def judge_gate(run: RunFacts) -> Iterator[Judged]:
+def judge_gate(run: RunFacts) -> Iterator[ThresholdTest]:
     """Give the checks that decided about publishing a refit as tests."""
     for check in run.gate:
         whose = check.get("label")
-        yield Judged(
+        yield ThresholdTest(
             id="gate",
             name=f"Gate: {name_check(check)}" + (f" of '{whose}'" if whose else ""),
             text=f"{number(check['observed'])}, the limit is {number(check['limit'])}.",
@@ -88,9 +88,9 @@ def _find_figures(drift: Mapping[str, Any], measure: str) -> Iterator[tuple[str 
     found: list[tuple[str | None, float | None]]
     match measure:
         case "share_change":
-            found = [(s["cluster_label"], share_change(s)) for s in by_size(drift)]
+            found = [(s["cluster_label"], share_change(s)) for s in by_size(drift["segments"])]
         case "centroid_shift":
-            found = [(s["cluster_label"], s["centroid_shift_radii"]) for s in by_size(drift)]
+            found = [(s["cluster_label"], s["centroid_shift_radii"]) for s in by_size(drift["segments"])]
         case "feature_psi":
             found = [(one["feature"], one["psi"]) for one in drift["features"]]
         case _:

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
-from numpy.typing import NDArray
 
+from kmstream.arrays import FloatArray
 from kmstream.report.plot_style import (
     HEIGHT,
     INVISIBLE,
@@ -24,8 +24,6 @@ from kmstream.wording import number, percent
 MAX_FLOWS = 16  # segments on a side
 MAX_HEATMAP_NUMBERS = 12
 _NODE_WIDTH = 0.02  # of the width
-
-FloatArray = NDArray[np.float64]
 
 
 def draw_flows(table: Mapping[str, Any], unit: str) -> go.Figure | None:

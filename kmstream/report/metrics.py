@@ -10,12 +10,12 @@ from evidently.legacy.renderers.html_widgets import CounterData, counter, text_w
 from kmstream.reasons import SEVERITIES
 from kmstream.report.calculation import ByLabel, Named, SingleValue, numbers, show_figure, show_table
 from kmstream.report.change_plots import draw_passes, draw_shares, draw_shifts, title_changed
-from kmstream.report.drift_tests import Judged, judge_gate
+from kmstream.report.drift_tests import ThresholdTest, judge_gate
 from kmstream.report.facts import RunFacts
 from kmstream.report.flow_plots import draw_flows, draw_migration
 from kmstream.report.tables import TOTALS
-from kmstream.report.verdict import LEVEL_NAMES, by_size, find_verdict
-from kmstream.wording import number, percent
+from kmstream.report.verdict import LEVEL_NAMES, find_verdict
+from kmstream.wording import by_size, number, percent
 
 _ALERT_COLOURS = {"ok": "success", "first": "info", "warn": "warning", "held": "warning", "alert": "error"}
 
@@ -40,7 +40,7 @@ class _DriftSeverity(SingleValue[DriftSeverity]):
         result.widget = [widget]
         return result
 
-    def judge(self, drift: Mapping[str, Any], run: RunFacts) -> Iterable[Judged]:
+    def judge(self, drift: Mapping[str, Any], run: RunFacts) -> Iterable[ThresholdTest]:
         return judge_gate(run)
 
 
@@ -80,7 +80,7 @@ class _SegmentRows(ByLabel[SegmentRows]):
                 "then": percent(s["reference_share"]),
                 "now": percent(s["share"]),
             }
-            for s in by_size(drift)
+            for s in by_size(drift["segments"])
         ]
         result = self.result(_per_segment(drift, "rows"))
         result.widget = show_table("Segments", columns, rows)

@@ -5,10 +5,11 @@ from typing import Any
 
 from kmstream.report.facts import RunFacts
 from kmstream.report.markup import LONG_NAME, Column, as_chip, as_name, render_table
-from kmstream.report.verdict import by_size, find_flags, living_segments, share_change
+from kmstream.report.verdict import find_flags, living_segments, share_change
 from kmstream.wording import (
     NOTHING,
     as_html,
+    by_size,
     name_check,
     number,
     p_value,
@@ -43,7 +44,7 @@ TOTALS = {
 
 def render_segments(drift: Mapping[str, Any]) -> str:
     """Render the segments, largest first: size then and now, how far each moved, and what moved most."""
-    segments = by_size(drift)
+    segments = by_size(drift["segments"])
     flags = find_flags(drift, "label")
     widest = max((share for s in segments for share in (s["share"], s["reference_share"]) if share), default=1)
 

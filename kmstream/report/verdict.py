@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kmstream.report.facts import RunFacts
-from kmstream.wording import as_sentence, count, number, tell_check, tell_figure, tell_measures
+from kmstream.wording import as_sentence, by_size, count, number, tell_check, tell_figure, tell_measures
 
 LEVEL_NAMES = {"ok": "OK", "warn": "Warning", "alert": "Alert", "held": "Held", "first": "First version"}
 
@@ -138,16 +138,13 @@ def find_flags(drift: Mapping[str, Any], about: str) -> dict[tuple[str, Any], st
     return {(reason["measure"], reason[about]): reason["severity"] for reason in reasons}
 
 
-def by_size(drift: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Order the segments, largest first."""
-    return sorted(drift["segments"], key=lambda segment: -segment["rows"])
-
-
 def living_segments(drift: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Take the segments that the model has now, largest first; those that ended are told of, but have no rows."""
     if drift["migration"] is None:
-        return [segment for segment in by_size(drift) if segment["status"] != "retired"]
-    return [segment for segment in by_size(drift) if segment["cluster_label"] in drift["migration"]["labels_to"]]
+        return [segment for segment in by_size(drift["segments"]) if segment["status"] != "retired"]
+    return [
+        segment for segment in by_size(drift["segments"]) if segment["cluster_label"] in drift["migration"]["labels_to"]
+    ]
 
 
 def share_change(segment: Mapping[str, Any]) -> float | None:

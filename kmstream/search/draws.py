@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from kmstream.clustering import Matrix
+from kmstream.arrays import Matrix
 from kmstream.search.settled import WeightedRows, sum_by
 
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kmstream.clustering import FloatArray, IntArray, Matrix, find_lowest, make_indicator, tiles
+from kmstream.arrays import FloatArray, IntArray, Matrix
+from kmstream.clustering import find_lowest, make_indicator, tiles
 from kmstream.features import TILE_ROWS
 
 ITERATIONS = 30  # at most, on a core

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.random import SeedSequence, default_rng
 from scipy.optimize import linear_sum_assignment
 
-from kmstream.clustering import FloatArray, Matrix
+from kmstream.arrays import FloatArray, Matrix
 from kmstream.errors import TooFewRowsError
 from kmstream.search.draws import draw_core, seed_centroids
 from kmstream.search.settled import Settled, WeightedRows, center_rows, find_two_nearest, settle

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from kmstream.clustering import FloatArray, IntArray, Matrix
+from kmstream.arrays import FloatArray, IntArray, Matrix
 from kmstream.search.settled import LEAST_GAIN, Settled, TwoNearest, WeightedRows, find_two_nearest, settle, sum_by
 
 _AMONG = 5  # once the best swap has failed, one of the 5 x 5 best is drawn

@@ -14,7 +14,7 @@ from kmstream.summary.clusters import (
     add_distances,
     distance_bin_ends,
 )
-from kmstream.summary.columns import ColumnSummary, Counts, FloatArray, merge_moments
+from kmstream.summary.columns import ColumnSummary, merge_moments
 from kmstream.summary.sampling import PARTITION, sample_positions, thin_positions
 
 __all__ = [
@@ -22,9 +22,7 @@ __all__ = [
     "PARTITION",
     "ClusterSummary",
     "ColumnSummary",
-    "Counts",
     "DeviationSums",
-    "FloatArray",
     "add_distances",
     "distance_bin_ends",
     "merge_moments",

@@ -6,7 +6,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from kmstream.summary.columns import Counts, FloatArray, merge_moments
+from kmstream.arrays import Counts, FloatArray
+from kmstream.summary.columns import merge_moments
 
 # A distance bin is what a float32 is when its last 17 bits are cut off: 64 bins from a power of two to the next, each
 # 0.8 to 1.6 % wide; from 2**-24 to 2**24 scaled units, the rest in the outer bins.

@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
-Counts = NDArray[Any]  # int64, or float64 where rows have weights
+from kmstream.arrays import Counts, FloatArray
 
 
 def merge_moments(

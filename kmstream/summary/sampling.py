@@ -1,9 +1,8 @@
 """Which rows stand for all of them."""
 
 import numpy as np
-from numpy.typing import NDArray
 
-IntArray = NDArray[np.int64]
+from kmstream.arrays import IntArray
 
 PARTITION = "kmstream.partition"  # column of a row sample: the place of a row's partition in the dataset
 
