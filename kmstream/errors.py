@@ -23,6 +23,8 @@ A message says what was observed against what was expected. The room that knows 
 adds that with ``add_note``; the command line prints message and notes as two to four lines.
 """
 
+from typing import Self
+
 HELD = 4  # exit code of a refit that the gate holds: no error, a result
 
 
@@ -54,6 +56,10 @@ class DataError(KmstreamError, ValueError):
 
 class DatasetNotFoundError(DataError, FileNotFoundError):
     """The path does not exist or holds no Parquet files."""
+
+    def __new__(cls, *args: object) -> Self:
+        """Make one as FileNotFoundError does, not ValueError: what copies errors between processes asks for this."""
+        return FileNotFoundError.__new__(cls, *args)
 
 
 class CorruptFileError(DataError):

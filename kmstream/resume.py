@@ -86,7 +86,7 @@ def _save(config: Config, job: AssignJob, assigned: Assigned) -> None:
     }
     packed = io.BytesIO()
     np.savez(packed, **_take_arrays(assigned), told=np.frombuffer(json.dumps(told).encode(), np.uint8))
-    replace_bytes(folder / PROGRESS, packed.getbuffer())
+    replace_bytes(folder / PROGRESS, packed.getvalue())
 
 
 def _take_arrays(assigned: Assigned) -> dict[str, Any]:

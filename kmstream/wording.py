@@ -12,7 +12,7 @@ Scalar = str | int | float | bool | None  # what a cell of a table holds
 NOTHING = "\u2013"  # an en dash: no such figure
 SMALLEST_P = 0.0001
 _SPACE = "\u00a0"  # keeps a number and its unit on one line
-_MARKDOWN = re.compile(r"([\\`*\[\]|~$]|(?<!\w)_|_(?!\w))")  # an underscore within a word is only that
+_MARKDOWN = re.compile(r"([\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_]))")  # an underscore within a word is only that
 _DIGITS = re.compile("([0-9]+)")
 
 _MEASURES = {
@@ -241,9 +241,12 @@ def sort_names(names: Iterable[str]) -> list[str]:
     >>> sort_names(["segment-100", "segment-02", "Loyal", "at risk"])
     ['at risk', 'Loyal', 'segment-02', 'segment-100']
     """
-    return sorted(
-        names, key=lambda name: [int(part) if part.isdigit() else part.casefold() for part in _DIGITS.split(name)]
-    )
+
+    def key(name: str) -> list[tuple[str, int]]:  # what is split off by digits: texts and numbers take turns
+        parts = iter([*_DIGITS.split(name), "-1"])
+        return [(text.casefold(), int(digits)) for text, digits in zip(parts, parts, strict=True)]
+
+    return sorted(names, key=key)
 
 
 def tell_measures(measures: Sequence[str]) -> str:

@@ -134,11 +134,11 @@ def test_tell_life_cycle_flags_a_segment_that_keeps_few_of_its_rows():
     life = LifeCycle({"low": "kept", "high": "split"}, {"low": 0.7, "high": 0.69})
     first = compare(None, make_window(EVEN), DriftConfig(), ["x"])
     counted = np.array([[7, 3], [4, 6]])
-    told = tell_life_cycle(first, life, match, np.array([[70, 30], [40, 60]]), counted, MODEL.labels)
+    told = tell_life_cycle(first, life, match, np.array([[40, 60], [70, 30]]), counted, MODEL.labels)
     low, high = sorted(told.segments, key=lambda line: line["cluster_label"], reverse=True)
     assert (low["status"], low["overlap"], low["flagged"], low["label_by_overlap"]) == ("kept", 0.7, False, "low")
     assert (high["status"], high["overlap"], high["flagged"], high["matched_margin"]) == ("split", 0.69, True, 1.0)
-    assert told.migration["rows"] == [[70, 30], [40, 60]]  # of all rows
+    assert told.migration["rows"] == [[40, 60], [70, 30]]  # of all rows
 
 
 # --- a sample with its segments --------------------------------------------------------------------------------------

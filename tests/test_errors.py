@@ -1,10 +1,12 @@
 """The tree of errors: what its drawing says, and what every error has to be able to do."""
 
 import builtins
+import copyreg
 import pickle
 import re
 
 import pytest
+import tblib.pickling_support
 
 from kmstream import errors
 from kmstream.errors import HELD, InvalidFeatureError, KmstreamError
@@ -42,11 +44,22 @@ def test_every_error_but_the_root_is_a_builtin_that_people_catch(error):
     assert all(getattr(builtins, base.__name__) is base for base in caught)
 
 
+@pytest.fixture(params=["pickle", "tblib"])
+def copier(request):
+    """How errors go to other processes: by pickle alone, or with what Dask does to it in this one."""
+    kept = copyreg.dispatch_table.copy()
+    if request.param == "tblib":
+        tblib.pickling_support.install()
+    yield lambda error: pickle.loads(pickle.dumps(error))
+    copyreg.dispatch_table.clear()
+    copyreg.dispatch_table.update(kept)
+
+
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.__name__)
-def test_every_error_says_its_message_and_goes_to_another_process_whole(error):
+def test_every_error_says_its_message_and_goes_to_another_process_whole(error, copier):
     made = error("'x' is 3; expected 2")
     made.add_note("in a.parquet")
-    again = pickle.loads(pickle.dumps(made))
+    again = copier(made)
     assert type(again) is error
     assert (str(made), str(again)) == ("'x' is 3; expected 2", "'x' is 3; expected 2")
     assert again.__notes__ == ["in a.parquet"]
