@@ -22,6 +22,7 @@ from kmstream.clustering import (
     add_squares,
     assign_rows,
     find_nearest,
+    find_origin,
     find_radii,
     largest_move,
     move_centroids,
@@ -347,3 +348,8 @@ def test_move_centroids_puts_an_empty_one_where_the_fit_is_worst():
 
 def test_largest_move_is_that_of_the_centroid_that_moved_most():
     assert largest_move(np.zeros((2, 2)), np.array([[1.0, 0.0], [3.0, 4.0]])) == 5.0
+
+
+def test_find_origin_is_amid_far_centroids_feature_by_feature():
+    assert find_origin(np.array([[1000.0, 1.0], [1002.0, 3.0]])).tolist() == [1001.0, 2.0]
+    assert find_origin(np.array([[10.0, 1.0], [12.0, 3.0]])).tolist() == [0.0, 0.0]

@@ -1,6 +1,7 @@
 """Arrow columns as numbers, texts and times."""
 
 import math
+import time
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
@@ -195,3 +196,14 @@ def test_parse_time_of_what_is_no_time_is_nan(text):
 
 def test_parse_time_takes_a_time_without_a_zone_for_utc():
     assert parse_time(TODAY) == parse_time(TODAY.replace(tzinfo=UTC)) == SECONDS
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="the zone of a process can't be set here")
+def test_parse_time_takes_no_zone_from_the_machine(monkeypatch):
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        assert parse_time(TODAY) == SECONDS
+    finally:
+        monkeypatch.undo()
+        time.tzset()

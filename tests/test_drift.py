@@ -94,6 +94,14 @@ def test_compare_tells_what_moved_most_in_original_units_and_standard_deviations
     assert a["centroid"] == {"x": 30.0}
 
 
+def test_compare_measures_a_move_by_a_spread_below_one():
+    """Tenths of everything in the small case: the move is as many standard deviations as before."""
+    rows_r, rows_c = ([[x / 10 for x in row] for row in rows] for rows in (ROWS_R, ROWS_C))
+    sides = (observe_rows(rows, [[0.1], [1.1]], ("a", "b"), bins=np.array(BINS_R)) for rows in (rows_r, rows_c))
+    moved = by_label(compare(*sides, DEFAULTS, ["x"]))["a"]["moved_most"]
+    assert moved[0]["in_sd"] == pytest.approx(2 / np.std(np.ravel(ROWS_R)))
+
+
 def test_compare_tells_the_three_features_that_moved_most():
     centroid = [[0.0] * 5]
     reference = observe_rows([[-1.0] * 5, [1.0] * 5], centroid, ("a",))

@@ -226,3 +226,9 @@ def test_refresh_with_another_k_tells_splits_and_merges(tmp_path, config_in, fil
     assert sorted(told[1].values()) == ["emerged", "kept", "kept", "split"]
     assert set(told[0]) < set(told[1])
     assert sorted(told[2].values()) == ["kept", "kept", "merged", "merged"]
+
+
+def test_choose_rows_asks_of_each_segment_by_its_own_rows():
+    """Ten of a hundred are enough for the first, though the second has ten times as many."""
+    migration, members = np.array([[100, 0], [0, 1000]]), np.array([[10, 0], [0, 1000]])
+    assert choose_rows(migration, members, np.array([1000, 1000])).tolist() == [[10, 0], [0, 1000]]

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from builders import make_config
 
-from kmstream.retraining import decide_retrain, find_pause, find_request, may_retrain
+from kmstream.retraining import decide_retrain, find_pause, find_request, is_drifting, may_retrain
 
 NOW = datetime(2026, 3, 8, 12, tzinfo=UTC)
 
@@ -176,3 +176,22 @@ def test_a_pause_ends_when_a_person_acts_or_a_version_is_published(event):
 
 def test_a_rollback_or_a_rename_ends_no_pause():
     assert find_pause([*HELD, line("rolled-back"), line("renamed")])
+
+
+def test_is_drifting_goes_on_until_a_window_that_can_be_judged_is_fine():
+    alert, small, fine = (
+        line("drift", severity=s, cleared=c) for s, c in [("alert", False), ("ok", False), ("ok", True)]
+    )
+    assert [is_drifting(lines) for lines in ([], [small], [alert], [alert, small], [alert, small, fine])] == [
+        False,
+        False,
+        True,
+        True,
+        False,
+    ]
+    assert is_drifting([alert, fine, line("published")]) is False
+
+
+def test_is_drifting_takes_lines_of_before_by_their_severity():
+    """They do not tell whether the drift has cleared."""
+    assert is_drifting([line("drift", severity="warn"), line("drift", severity="ok")]) is False

@@ -131,6 +131,12 @@ def test_learn_scaling_by_quartiles_or_not_at_all_takes_a_few_numbers_of_any_siz
     assert np.isfinite([found.center, found.scale, found.fill]).all()
 
 
+def test_learn_scaling_of_categories_alone_has_no_bins():
+    features = make_features((), categorical=("c",))
+    found = learn_scaling(features, ColumnSummary.empty(0), [], np.ones(3), {"c": {"a": 3}})
+    assert (found.edges.shape, found.center.shape) == ((0, 0), (0,))
+
+
 def test_learn_scaling_sorts_the_categories_of_each_feature():
     features = make_features((), categorical=("d", "c"))
     found = learn(features, np.empty((0, 3)), {"c": {"red": 1, "blue": 2}, "d": {"2": 3}})

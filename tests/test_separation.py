@@ -24,6 +24,13 @@ def test_analyse_variance_of_a_small_case_by_hand():
     assert found.p == pytest.approx([stats.f.sf(7, 2, 3)])
 
 
+def test_analyse_variance_counts_a_segment_of_one_row():
+    """Means 2 and 8 about 4: 2 * 4 + 16 = 24 between; 2 within, on 1 and 1 degrees."""
+    found = analyse_variance(summarise_segments([1, 3], [8]))
+    assert (found.df_between, found.df_within) == (1, 1)
+    assert found.eta_squared == pytest.approx([24 / 26])
+
+
 def test_analyse_variance_explains_what_the_inertia_leaves():
     segments = [np.array([[0, 0], [2, 0]]), np.array([[5, 1], [7, 3], [6, 2]])]
     found, every = analyse_variance(summarise_segments(*segments)), np.vstack(segments)

@@ -18,6 +18,7 @@ from kmstream.wording import (
     as_sentence,
     count,
     higher_first,
+    hundredths,
     moment,
     name_check,
     number,
@@ -351,3 +352,8 @@ def test_as_markdown_puts_a_backslash_before_every_letter_that_may_be_markup():
 def test_as_markdown_leaves_words_readable():
     assert as_markdown(" recency_days\n (2), 5 %. ") == "recency_days (2), 5 %."
     assert as_markdown(None) == "None"
+    assert as_markdown("the \"big\" 'ones'") == "the \"big\" 'ones'"
+
+
+def test_hundredths_are_two_digits_after_the_point():
+    assert [hundredths(value) for value in (None, 0.316, -1.0, 1234.5)] == [NOTHING, "0.32", "-1.00", "1,234.50"]
