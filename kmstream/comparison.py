@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from kmstream.arrays import Counts
+from kmstream.arrays import Counts, FloatArray
 from kmstream.assign import Assigned
 from kmstream.clustering import ClusterModel, find_nearest
 from kmstream.config import Config, DriftConfig
@@ -35,6 +35,19 @@ class References:
 def load_references(store: Store, current: ModelVersion) -> References:
     """Load the current version's baseline beside it."""
     return References(current, current if current.baseline == current.version else store.load(current.baseline))
+
+
+def find_outlier_distances(reference: ModelVersion | None, model: ClusterModel) -> FloatArray:
+    """Give the reference's 99 % distance of each segment by its name; inf where the reference has none.
+
+    Returns
+    -------
+    ndarray of shape (n_clusters,)
+    """
+    if reference is None:
+        return np.full(len(model.labels), np.inf)
+    known = dict(zip(reference.model.labels, reference.summary.distance_quantile(OUTLIER_QUANTILE), strict=True))
+    return np.array([known.get(label, np.inf) for label in model.labels])
 
 
 def observe_version(version: ModelVersion) -> Observed:

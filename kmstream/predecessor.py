@@ -1,4 +1,4 @@
-"""What a run takes over from the version before it: the space, the centroids, the names, the reach of its segments."""
+"""What a run takes over from the version before it: the space, the centroids, the names."""
 
 from dataclasses import dataclass, replace
 
@@ -9,7 +9,6 @@ from kmstream.clustering import ClusterModel
 from kmstream.comparison import References, load_references
 from kmstream.config import Config, FeaturesConfig
 from kmstream.dataset import open_dataset
-from kmstream.drift import OUTLIER_QUANTILE
 from kmstream.errors import ConfigError, SchemaMismatchError
 from kmstream.features import Scaling, to_original_units, to_scaled_units
 from kmstream.fit import Fit
@@ -156,16 +155,3 @@ def name_segments(run: Run, before: Predecessor, scaling: Scaling, fit: Fit) -> 
     unnamed = ClusterModel(run.config.features, scaling, fit.centroids, ("",) * len(fit.centroids))
     migration = count_migration(run, before.model, unnamed)
     return match_by_overlap(migration, before.labels, min_overlap=limits.min_overlap, rows=fit.rows, used_labels=used)
-
-
-def find_outlier_distances(reference: ModelVersion | None, model: ClusterModel) -> FloatArray:
-    """Give the reference's 99 % distance of each segment by its name; inf where the reference has none.
-
-    Returns
-    -------
-    ndarray of shape (n_clusters,)
-    """
-    if reference is None:
-        return np.full(len(model.labels), np.inf)
-    known = dict(zip(reference.model.labels, reference.summary.distance_quantile(OUTLIER_QUANTILE), strict=True))
-    return np.array([known.get(label, np.inf) for label in model.labels])

@@ -5,7 +5,14 @@ from typing import Literal
 
 from kmstream.assign import Assigned, AssignJob
 from kmstream.clustering import ClusterModel
-from kmstream.comparison import LabelledSample, describe_all, measure_drift, observe_assigned, tell_life_cycle
+from kmstream.comparison import (
+    LabelledSample,
+    describe_all,
+    find_outlier_distances,
+    measure_drift,
+    observe_assigned,
+    tell_life_cycle,
+)
 from kmstream.descriptions import describe_segments, profile_segments
 from kmstream.drift import DriftReport, add_facts
 from kmstream.entities import Moves
@@ -14,7 +21,7 @@ from kmstream.gate import Check, Measured, check_refit
 from kmstream.labels import LabelMatch
 from kmstream.life_cycle import LifeCycle, choose_rows, classify_life_cycle
 from kmstream.matrices import Matrices
-from kmstream.predecessor import Predecessor, find_outlier_distances
+from kmstream.predecessor import Predecessor
 from kmstream.run import Run
 from kmstream.storage import Place
 from kmstream.store import ModelVersion

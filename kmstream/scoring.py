@@ -7,12 +7,18 @@ from typing import Any
 from kmstream.assign import Assigned, AssignJob
 from kmstream.clustering import ClusterModel
 from kmstream.commit import UNFINISHED_PAGE
-from kmstream.comparison import References, describe_all, label_sample, measure_drift, observe_assigned
+from kmstream.comparison import (
+    References,
+    describe_all,
+    find_outlier_distances,
+    label_sample,
+    measure_drift,
+    observe_assigned,
+)
 from kmstream.config import Config
 from kmstream.drift import DriftReport
 from kmstream.entities import Moves
 from kmstream.matrices import Matrices
-from kmstream.predecessor import find_outlier_distances
 from kmstream.provenance import Clock, describe_run, peak_rss_bytes
 from kmstream.report import RunFacts
 from kmstream.reporting import tell_drift, tell_facts, tell_result, write_report_files

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -28,6 +28,9 @@ from kmstream.provenance import Clock
 from kmstream.run import Run, find_weighting
 from kmstream.storage import Place, open_place
 from kmstream.store import Store
+
+if TYPE_CHECKING:
+    from stored_shop import Expected
 
 os.environ.setdefault("DO_NOT_TRACK", "1")
 
@@ -250,3 +253,30 @@ def impatient(hasty: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     S3FileSystem.clear_instance_cache()
     yield
     S3FileSystem.clear_instance_cache()
+
+
+@pytest.fixture
+def shop(s3: S3Server, tmp_path: Path) -> Config:
+    """Give the configuration of a shop whose rows and results lie in a store of their own."""
+    from stored_shop import make_shop  # builds with what is above
+
+    return make_shop(s3, tmp_path)
+
+
+@pytest.fixture
+def at_shop(shop: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in a folder with the kmstream.toml of the shop."""
+    from stored_shop import write_config
+
+    write_config(tmp_path, shop.dataset.path, shop.output.path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("COLUMNS", raising=False)
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def shop_on_disk(tmp_path_factory: pytest.TempPathFactory) -> "Expected":
+    """Give what the runs of a shop leave on a disk."""
+    from stored_shop import find_expected
+
+    return find_expected(tmp_path_factory.mktemp("expected"))

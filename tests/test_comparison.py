@@ -9,6 +9,7 @@ from kmstream.comparison import (
     References,
     choose_thresholds,
     find_evidence,
+    find_outlier_distances,
     label_sample,
     measure_drift,
     tell_life_cycle,
@@ -169,3 +170,25 @@ def test_label_sample_tells_no_silhouette_of_what_has_none():
     *there, gone = label_sample(pa.table({"x": [0.0, 1.0, 9.0, 10.0]}), three).silhouette_by_label.values()
     assert gone is None
     assert None not in there
+
+
+# --- how far its segments reach --------------------------------------------------------------------------------------
+
+
+def make_reaching(labels, distances):
+    """A version of segments with one row each, so far from its centroid."""
+    X, at = np.array([[10.0 * i + far] for i, far in enumerate(distances)]), 10.0 * np.arange(len(distances))[:, None]
+    model = make_plain_model(make_features(), at, labels)
+    return make_version(model, X)
+
+
+def test_find_outlier_distances_goes_by_name_not_by_cluster_id():
+    reference = make_reaching(("near", "far", "gone"), [1.0, 3.0, 2.0])
+    found = find_outlier_distances(reference, make_reaching(("far", "new", "near"), [0.0, 0.0, 0.0]).model)
+    assert found[1] == np.inf
+    np.testing.assert_allclose(found[[0, 2]], [3.0, 1.0], rtol=0.016)  # to the upper end of a bin
+    assert (found[[0, 2]] >= [3.0, 1.0]).all()
+
+
+def test_find_outlier_distances_knows_none_without_a_reference():
+    assert find_outlier_distances(None, make_reaching(("a", "b"), [1.0, 1.0]).model).tolist() == [np.inf, np.inf]

@@ -6,7 +6,6 @@ import os
 import runpy
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pytest
 from command_line import config_content, config_text
+from prefect_records import Server
 
 from kmstream import pipeline
 from kmstream.config import load_config
@@ -24,55 +24,12 @@ from kmstream.results import RefreshResult, RetrainResult, ScoreResult
 from kmstream.store import Store
 
 if TYPE_CHECKING:  # prefect takes seconds to import, and some of these tests need none
-    from prefect import Flow, State
+    from prefect import Flow
     from prefect.client.orchestration import SyncPrefectClient
 
 FLOWS = Path(__file__).parent.parent / "flows"
 FEBRUARY, MARCH = datetime(2026, 2, 1, tzinfo=UTC), datetime(2026, 3, 1, tzinfo=UTC)
 MOVED = ((0.0, 0.0), (10.0, 0.0), (30.0, 40.0))  # the third segment is not where it was
-
-
-class Server:
-    """The server's records of one flow run."""
-
-    def __init__(self, client: "SyncPrefectClient", state: "State") -> None:
-        self._client = client
-        self.run = client.read_flow_run(state.state_details.flow_run_id)
-
-    def _find(self, kind: str, **filters: Any) -> Any:
-        return self._client.request("POST", f"/{kind}/filter", json=filters).json()
-
-    @property
-    def artifacts(self) -> list[dict[str, Any]]:
-        return self._find("artifacts", artifacts={"flow_run_id": {"any_": [str(self.run.id)]}})
-
-    def task(self, name: str) -> dict[str, Any]:
-        """Task runs are recorded a moment later than flow runs."""
-
-        def find() -> list[dict[str, Any]]:
-            runs = self._find("task_runs", flow_runs={"id": {"any_": [str(self.run.id)]}})
-            ended = {"COMPLETED", "FAILED"}
-            return [one for one in runs if one["name"].startswith(f"{name}-") and one["state_type"] in ended]
-
-        return wait_for(find)[0]
-
-    def events(self, n: int) -> dict[str, dict[str, Any]]:
-        """Our events of the run by name, once there are n of them."""
-        mine = {"event": {"prefix": ["kmstream."]}, "related": {"id": [f"prefect.flow-run.{self.run.id}"]}}
-
-        def find() -> list[dict[str, Any]] | None:
-            found = self._find("events", filter=mine)["events"]
-            return found if len(found) >= n else None
-
-        return {one["event"]: one for one in wait_for(find)}
-
-
-def wait_for(find: Callable[[], Any], seconds: float = 30) -> Any:
-    end = time.monotonic() + seconds
-    while not (found := find()):
-        assert time.monotonic() < end, "the server has no record of it"
-        time.sleep(0.1)
-    return found
 
 
 @pytest.fixture(scope="session")

@@ -13,11 +13,8 @@ from conftest import CENTERS, make_blobs
 from s3_server import S3Server
 from stored_shop import (
     MONTHS,
-    Expected,
     at,
     config_of,
-    find_expected,
-    make_shop,
     refresh_and_score,
     table_of,
     tell_output,
@@ -25,7 +22,6 @@ from stored_shop import (
     write,
 )
 
-from kmstream.config import Config
 from kmstream.drift_history import read_drift_history
 from kmstream.names import apply_renames, freeze_labels, rename_segment
 from kmstream.pipeline import choose_k, plan, refresh, retrain, score
@@ -35,16 +31,6 @@ from kmstream.versions import diff_versions, find_report, list_versions, promote
 pytestmark = [pytest.mark.server, pytest.mark.usefixtures("s3")]
 
 FAR = [(x + 4.0, y + 4.0) for x, y in CENTERS]
-
-
-@pytest.fixture
-def shop(s3: S3Server, tmp_path: Path) -> Config:
-    return make_shop(s3, tmp_path)
-
-
-@pytest.fixture(scope="module")
-def expected(tmp_path_factory: pytest.TempPathFactory) -> Expected:
-    return find_expected(tmp_path_factory.mktemp("expected"))
 
 
 def live(dataset: str, output: str, base: Path) -> dict[str, Any]:
@@ -98,13 +84,13 @@ def test_everything_comes_out_as_on_a_disk(request, s3, tmp_path, on_disk, where
 
 
 @pytest.mark.parametrize("stored", ["dataset", "output"])
-def test_dataset_and_output_need_not_lie_in_one_place(s3, tmp_path, expected, stored):
+def test_dataset_and_output_need_not_lie_in_one_place(s3, tmp_path, shop_on_disk, stored):
     root = s3.new_prefix()
     dataset = f"{root}/data" if stored == "dataset" else str(tmp_path / "data")
     output = f"{root}/out" if stored == "output" else str(tmp_path / "out")
     write(dataset, MONTHS)
     refresh_and_score(config_of(dataset, output, tmp_path))
-    assert tell_output(output) == expected.scored
+    assert tell_output(output) == shop_on_disk.scored
 
 
 # --- requests --------------------------------------------------------------------------------------------------------

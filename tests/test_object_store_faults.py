@@ -1,30 +1,24 @@
 """Whatever fails on an object store, nothing half done is visible, what is wrong is told, and the next run is right."""
 
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from command_line import assert_fails, run
 from conftest import make_blobs
-from s3_server import S3Server
 from s3fs import S3FileSystem
 from stored_shop import (
-    Expected,
     assert_whole,
     at,
     config_of,
-    find_expected,
     free_lock,
-    make_shop,
     refresh_and_score,
     tell_output,
     write,
     write_config,
 )
 
-from kmstream.config import Config
 from kmstream.errors import CorruptFileError, StorageError
 from kmstream.pipeline import refresh
 from kmstream.storage import list_files, open_place, replace_bytes
@@ -55,43 +49,24 @@ STAGES = [
 ]
 
 
-@pytest.fixture
-def shop(s3: S3Server, tmp_path: Path) -> Config:
-    return make_shop(s3, tmp_path)
-
-
-@pytest.fixture(scope="module")
-def expected(tmp_path_factory: pytest.TempPathFactory) -> Expected:
-    return find_expected(tmp_path_factory.mktemp("expected"))
-
-
-@pytest.fixture
-def here(shop: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Work in a folder with the kmstream.toml of the shop."""
-    write_config(tmp_path, shop.dataset.path, shop.output.path)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("COLUMNS", raising=False)
-    return tmp_path
-
-
 @pytest.mark.parametrize(("how", "times"), [("503", 2), ("reset", 2), ("cut", 1), ("lost", 1)])
 @pytest.mark.usefixtures("hasty")
-def test_what_fails_and_then_goes_well_leaves_no_trace(s3, shop, expected, how, times):
+def test_what_fails_and_then_goes_well_leaves_no_trace(s3, shop, shop_on_disk, how, times):
     faults = [s3.proxy.fail(kind, f"*{key}", how=how, times=times) for kind, key in STAGES]
     refresh_and_score(shop)
     assert {(fault.kind, fault.key): fault.struck for fault in faults if fault.struck != times} == {}
     s3.proxy.clear()
-    assert tell_output(shop.output.path) == expected.scored
+    assert tell_output(shop.output.path) == shop_on_disk.scored
     assert_whole(shop)
 
 
 @pytest.mark.usefixtures("impatient")
-def test_an_answer_that_does_not_come_is_asked_for_again(s3, shop, expected):
+def test_an_answer_that_does_not_come_is_asked_for_again(s3, shop, shop_on_disk):
     stages = [("LIST", "data/*"), ("GET", "data/m2.parquet"), ("PUT", "*/history.jsonl"), ("PUT", "*/CURRENT")]
     faults = [s3.proxy.fail(kind, f"*{key}", how="timeout") for kind, key in stages]
     refresh_and_score(shop)
     assert [fault.struck for fault in faults] == [1] * len(faults)
-    assert tell_output(shop.output.path) == expected.scored
+    assert tell_output(shop.output.path) == shop_on_disk.scored
 
 
 @pytest.mark.usefixtures("impatient")
@@ -105,7 +80,7 @@ def test_an_answer_that_does_not_come_is_asked_for_again(s3, shop, expected):
         ("P*", "*"),
     ],
 )
-def test_what_fails_for_ever_is_told_and_the_next_run_is_right(s3, shop, expected, kind, key):
+def test_what_fails_for_ever_is_told_and_the_next_run_is_right(s3, shop, shop_on_disk, kind, key):
     root = shop.dataset.path.removesuffix("data")
     with s3.proxy.fail(kind, key, how="503", times=None, after=2 if key == "*" else 0):
         with pytest.raises(
@@ -122,7 +97,7 @@ def test_what_fails_for_ever_is_told_and_the_next_run_is_right(s3, shop, expecte
     if key.endswith("CURRENT"):  # the history says that it was published, and no number is given twice
         assert Store(shop.output.path).versions() == ["v000002"]
     else:
-        assert tell_output(shop.output.path) == expected.refreshed
+        assert tell_output(shop.output.path) == shop_on_disk.refreshed
 
 
 @pytest.mark.parametrize(
@@ -140,15 +115,15 @@ def test_what_fails_for_ever_is_told_and_the_next_run_is_right(s3, shop, expecte
         ("ROOT/data", "s3://no-such-bucket/out", 1, ["s3://no-such-bucket/out", "bucket does not exist", "Make the"]),
     ],
 )
-def test_what_cannot_be_used_is_told(shop, here, dataset, output, code, texts):
+def test_what_cannot_be_used_is_told(shop, at_shop, dataset, output, code, texts):
     root = shop.dataset.path.removesuffix("/data")
     for name in ("other/notes.txt", "broken/a.parquet"):
         replace_bytes(open_place(f"{root}/{name}"), b"no Parquet")
-    write_config(here, dataset.replace("ROOT", root), output.replace("ROOT", root))
+    write_config(at_shop, dataset.replace("ROOT", root), output.replace("ROOT", root))
     assert_fails(run("refresh"), code, *(text.replace("ROOT", root) for text in texts))
 
 
-@pytest.mark.usefixtures("here")
+@pytest.mark.usefixtures("at_shop")
 @pytest.mark.parametrize("how", ["denied", "expired"])
 def test_credentials_that_do_not_do_are_told(s3, shop, how):
     s3.proxy.fail(how=how, times=None)
@@ -157,7 +132,7 @@ def test_credentials_that_do_not_do_are_told(s3, shop, how):
     assert list_files(open_place(shop.output.path)) == set()
 
 
-@pytest.mark.usefixtures("here")
+@pytest.mark.usefixtures("at_shop")
 def test_no_credentials_at_all_are_told(shop, monkeypatch):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)

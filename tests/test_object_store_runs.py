@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from command_line import assert_fails, run
 from s3_server import S3Server
-from stored_shop import LATER, assert_whole, at, free_lock, make_shop, tell_output, write, write_config
+from stored_shop import LATER, assert_whole, at, free_lock, tell_output, write
 
 from kmstream.assignments import read_manifest
 from kmstream.config import Config
@@ -25,20 +25,6 @@ from kmstream.storage import lease, list_files, read_text, replace_bytes
 from kmstream.store import Store
 
 pytestmark = [pytest.mark.server, pytest.mark.usefixtures("s3")]
-
-
-@pytest.fixture
-def shop(s3: S3Server, tmp_path: Path) -> Config:
-    return make_shop(s3, tmp_path)
-
-
-@pytest.fixture
-def here(shop: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Work in a folder with the kmstream.toml of the shop."""
-    write_config(tmp_path, shop.dataset.path, shop.output.path)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("COLUMNS", raising=False)
-    return tmp_path
 
 
 # Loads everything once, then forks for each line of arguments, tells the process and, when that ends, how.
@@ -91,11 +77,11 @@ class Started:
 
 
 @pytest.fixture
-def start(forks: subprocess.Popen[str], here: Path) -> Callable[[str], Started]:
+def start(forks: subprocess.Popen[str], at_shop: Path) -> Callable[[str], Started]:
     def start(verb: str) -> Started:
-        forks.stdin.write(json.dumps([str(here), verb]) + "\n")
+        forks.stdin.write(json.dumps([str(at_shop), verb]) + "\n")
         forks.stdin.flush()
-        return Started(int(forks.stdout.readline()), here, forks)
+        return Started(int(forks.stdout.readline()), at_shop, forks)
 
     return start
 
@@ -192,7 +178,7 @@ def put_lock(place: Any) -> None:
     place.fs.pipe_file(place.path, json.dumps({"host": "elsewhere", "pid": 1, "seconds": 60.0}).encode())
 
 
-@pytest.mark.usefixtures("here")
+@pytest.mark.usefixtures("at_shop")
 def test_of_two_runs_at_once_one_is_told_who_holds_the_lock(shop):
     who = ("another run of 'blobs' holds the lock", f"process {os.getpid()}", "/models/.lock")
     with Store(shop.output.path).lock("blobs"):

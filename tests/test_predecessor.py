@@ -14,7 +14,7 @@ from builders import (
 
 from kmstream.errors import ConfigError
 from kmstream.pipeline import refresh
-from kmstream.predecessor import check_same_features, find_outlier_distances, find_scaling_version, load_current
+from kmstream.predecessor import check_same_features, find_scaling_version, load_current
 from kmstream.store import Store
 
 # --- the space -------------------------------------------------------------------------------------------------------
@@ -74,28 +74,6 @@ def test_there_is_no_version_to_go_on_from_before_the_first(config, tmp_path):
     store = Store(tmp_path / "out")
     assert find_scaling_version(config(), store) is None
     assert load_current(config(), store, is_space_kept=True) is None
-
-
-# --- the reach of its segments ---------------------------------------------------------------------------------------
-
-
-def make_reaching(labels, distances):
-    """A version of segments with one row each, so far from its centroid."""
-    X, at = np.array([[10.0 * i + far] for i, far in enumerate(distances)]), 10.0 * np.arange(len(distances))[:, None]
-    model = make_plain_model(make_features(), at, labels)
-    return make_version(model, X)
-
-
-def test_find_outlier_distances_goes_by_name_not_by_cluster_id():
-    reference = make_reaching(("near", "far", "gone"), [1.0, 3.0, 2.0])
-    found = find_outlier_distances(reference, make_reaching(("far", "new", "near"), [0.0, 0.0, 0.0]).model)
-    assert found[1] == np.inf
-    np.testing.assert_allclose(found[[0, 2]], [3.0, 1.0], rtol=0.016)  # to the upper end of a bin
-    assert (found[[0, 2]] >= [3.0, 1.0]).all()
-
-
-def test_find_outlier_distances_knows_none_without_a_reference():
-    assert find_outlier_distances(None, make_reaching(("a", "b"), [1.0, 1.0]).model).tolist() == [np.inf, np.inf]
 
 
 # --- a new baseline --------------------------------------------------------------------------------------------------

@@ -1,7 +1,6 @@
 """The commands about the names of segments."""
 
-from collections.abc import Iterable, Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -17,31 +16,13 @@ def list_segment_labels(options: Options) -> None:
     """List the names of the current version, then the retired ones."""
     from kmstream.cli.show_labels import show_labels
     from kmstream.names import list_labels
-    from kmstream.store import Store
+    from kmstream.store import Store, find_frozen_since
 
     config = options.load_config()
     found = list_labels(config)
-    since = find_freeze(Store(config.output.path).history())
+    since = find_frozen_since(Store(config.output.path).history())
     content = {"name": config.name, "frozen_since": since, "labels": found}
     options.answer(content, lambda console: show_labels(console, found, config, since), asked=True)
-
-
-def find_freeze(history: Iterable[Mapping[str, Any]]) -> str | None:
-    """Find since when names are frozen; None if they are free.
-
-    Examples
-    --------
-    >>> find_freeze([{"event": "frozen", "time": "2026-01-01"}, {"event": "frozen", "time": "2026-02-01"}])
-    '2026-01-01'
-    >>> find_freeze([{"event": "frozen", "time": "2026-01-01"}, {"event": "thawed", "time": "2026-02-01"}])
-    """
-    since = None
-    for line in history:
-        if line["event"] == "frozen":
-            since = since or line["time"]
-        elif line["event"] == "thawed":
-            since = None
-    return since
 
 
 @labels_app.command("rename")

@@ -8,8 +8,8 @@ Read in this order: `store` (the folder, and what is done with it), `version` (o
 `unfinished` (what a run that was cut off left to be done), `lock`.
 """
 
-from kmstream.store.history import BECAME_CURRENT, find_names_of_today, find_status
+from kmstream.store.history import BECAME_CURRENT, find_frozen_since, find_names_of_today, find_status
 from kmstream.store.store import Store
 from kmstream.store.version import ModelVersion
 
-__all__ = ["BECAME_CURRENT", "ModelVersion", "Store", "find_names_of_today", "find_status"]
+__all__ = ["BECAME_CURRENT", "ModelVersion", "Store", "find_frozen_since", "find_names_of_today", "find_status"]

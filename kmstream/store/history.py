@@ -140,3 +140,21 @@ def find_frozen_labels(history: Iterable[Line]) -> set[str] | None:
         elif line["event"] == "renamed" and frozen and line["old"] in frozen:
             frozen = frozen - {line["old"]} | {line["new"]}
     return frozen
+
+
+def find_frozen_since(history: Iterable[Line]) -> str | None:
+    """Give the time since when names are frozen; None if they are free.
+
+    Examples
+    --------
+    >>> find_frozen_since([{"event": "frozen", "time": "2026-01-01"}, {"event": "frozen", "time": "2026-02-01"}])
+    '2026-01-01'
+    >>> find_frozen_since([{"event": "frozen", "time": "2026-01-01"}, {"event": "thawed", "time": "2026-02-01"}])
+    """
+    since: str | None = None
+    for line in history:
+        if line["event"] == "frozen":
+            since = since or line["time"]
+        elif line["event"] == "thawed":
+            since = None
+    return since

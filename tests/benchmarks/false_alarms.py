@@ -17,13 +17,12 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from kmstream.assign import AssignJob, assign_dataset
-from kmstream.comparison import load_references, measure_drift, observe_assigned
+from kmstream.comparison import find_outlier_distances, load_references, measure_drift, observe_assigned
 from kmstream.config import Config, parse_config
 from kmstream.dataset import open_dataset
 from kmstream.engine import Silent
 from kmstream.matrices import Matrices
 from kmstream.pipeline import refresh
-from kmstream.predecessor import find_outlier_distances
 from kmstream.provenance import Clock
 from kmstream.run import start_run
 from kmstream.store import Store
