@@ -1,5 +1,6 @@
 """Small things that many tests need: configurations, scalings, blobs, and the summary of given rows."""
 
+import hashlib
 import itertools
 import json
 import resource
@@ -333,3 +334,12 @@ def listed(config, version="v000001"):
         path.relative_to(folder).as_posix() for path in folder.rglob("*.parquet") if path.is_file()
     )
     return manifest
+
+
+def digests(folder):
+    """Hash every file below a folder; lock files are no output."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file() and not path.name.endswith("lock")
+    }
