@@ -4,6 +4,8 @@ import hashlib
 import itertools
 import json
 import resource
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -343,3 +345,27 @@ def digests(folder):
         for path in folder.rglob("*")
         if path.is_file() and not path.name.endswith("lock")
     }
+
+
+REFRESH_UNTIL = """
+import os, sys
+from pathlib import Path
+from conftest import make_config
+from kmstream.pipeline import refresh
+base, wanted, number = sys.argv[1:]
+class End:
+    def start(self, stage, rows):
+        self.stage, self.rows = stage, 0
+    def advance(self, rows):
+        self.rows += rows
+        if self.stage == wanted and self.rows > 3000:
+            os.kill(os.getpid(), int(number))
+refresh(make_config(Path(base)), progress=End())
+"""
+
+
+def refresh_until(base, stage, number):
+    """Refresh the blobs of a folder in a process that gets a signal in the middle of a stage."""
+    command = [sys.executable, "-c", REFRESH_UNTIL, base, stage, str(int(number))]
+    folder = Path(__file__).parent
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)

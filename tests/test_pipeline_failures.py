@@ -1,12 +1,12 @@
 """Runs that are refused, fail or are interrupted: nothing is published, nothing half done is left."""
 
 import shutil
+import signal
 import subprocess
-import sys
 
 import pyarrow as pa
 import pytest
-from builders import break_column, leftovers
+from builders import break_column, leftovers, refresh_until
 
 from kmstream.errors import (
     ConfigError,
@@ -145,24 +145,7 @@ def test_refresh_interrupted_by_ctrl_c_leaves_only_what_the_next_run_goes_on_fro
 ):
     files(published / "data", {f"n{i}.parquet": blobs(3000, seed=i) for i in range(6)})
     before = tree(published / "out")
-    program = f"""
-import os, signal
-from pathlib import Path
-from kmstream.config import parse_config
-from kmstream.pipeline import refresh
-class Interrupt:
-    def start(self, stage, rows):
-        self.stage, self.rows = stage, 0
-    def advance(self, rows):
-        self.rows += rows
-        if self.stage == {stage!r} and self.rows > 3000:
-            os.kill(os.getpid(), signal.SIGINT)
-config = parse_config({{"name": "blobs", "dataset": {{"path": "data"}}, "features": {{"numeric": ["x", "y"]}},
-                        "model": {{"n_clusters": 3, "sample_rows": 2000}}, "engine": {{"workers": 2}}}},
-                      base_dir=Path({str(published)!r}))
-refresh(config, progress=Interrupt())
-"""
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    done = refresh_until(published, stage, signal.SIGINT)
     assert "KeyboardInterrupt" in done.stderr
     left = set(tree(published / "out")) - set(before)
     assert all(name.startswith("assignments/.v000002.refresh") for name in left)

@@ -1,13 +1,11 @@
 """Runs with a scratch copy: nothing is left of it however they end; test_bits.py has the figures."""
 
 import signal
-import subprocess
-import sys
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from builders import make_passes
+from builders import make_passes, refresh_until
 
 from kmstream.dataset import SPAN_ROWS
 from kmstream.pipeline import refresh
@@ -52,24 +50,7 @@ def test_refresh_leaves_no_copy_and_takes_none_that_was_left(published, config_i
 def test_refresh_after_one_that_was_killed_takes_no_copy_and_leaves_none(published, config_in, files, blobs, tree):
     files(published / "data", {f"n{i}.parquet": blobs(3000, seed=i) for i in range(6)})
     before = tree(published / "out")
-    program = f"""
-import os, signal
-from pathlib import Path
-from kmstream.config import parse_config
-from kmstream.pipeline import refresh
-class Kill:
-    def start(self, stage, rows):
-        self.stage, self.rows = stage, 0
-    def advance(self, rows):
-        self.rows += rows
-        if self.stage == "exact pass" and self.rows > 3000:
-            os.kill(os.getpid(), signal.SIGKILL)
-config = parse_config({{"name": "blobs", "dataset": {{"path": "data"}}, "features": {{"numeric": ["x", "y"]}},
-                        "model": {{"n_clusters": 3, "sample_rows": 2000}}, "engine": {{"workers": 2}}}},
-                      base_dir=Path({str(published)!r}))
-refresh(config, progress=Kill())
-"""
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    done = refresh_until(published, "exact pass", signal.SIGKILL)
     assert done.returncode == -signal.SIGKILL
     left = [name for name in tree(published / "out") if name not in before]
     assert [name for name in left if name.startswith("models/.scratch/") and name.endswith(".json")]
