@@ -82,8 +82,7 @@ def choose_k(
     refuse_overlap(config.dataset.path, store.output)
     kept = find_scaling_version(config, store)
     dataset = open_dataset(config, only)
-    if truth:
-        check_truth(dataset, truth)
+    check_truth(dataset, truth)
     run = start_run(config, store, dataset, clock, progress, only)
     with single_threaded():
         with clock.stage("scan"):
@@ -91,7 +90,7 @@ def choose_k(
             classified = read_classes(run, scaling, truth) if truth else None
         with clock.stage("fit"):
             choice = compare_ks(run, scan, scaling, ks, classified)
-    return report_choice(run, choice, kept.version if kept else "new", truth, classified)
+    return report_choice(run, choice, kept.version if kept else "new", classified)
 
 
 def refresh(
@@ -140,8 +139,7 @@ def _refresh(
     """Do it: scan -> fit -> match -> assign -> compare -> gate -> publish; the lock is held."""
     current = load_current(config, store, is_space_kept=not baseline)
     dataset = open_dataset(config, only)
-    if truth is not None:
-        check_truth(dataset, truth)
+    check_truth(dataset, truth)
     run = start_run(config, store, dataset, clock, progress, only)
     with clock.stage("scan"):
         scan, scaling = scan_for_fit(run, current.model.scaling if current and not baseline else None)

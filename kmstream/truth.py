@@ -82,14 +82,16 @@ class TruthCounts:
         }
 
 
-def check_truth(dataset: Dataset, column: str) -> None:
-    """Refuse a column that is not in every file, or holds lists or structs.
+def check_truth(dataset: Dataset, column: str | None) -> None:
+    """Refuse a column that is not in every file, or holds lists or structs; None asks for none.
 
     Raises
     ------
     SchemaMismatchError
         Names the column and the first such file.
     """
+    if column is None:
+        return
     for partition, _, schema in read_footers(dataset):
         if column in partition.hive:
             continue

@@ -27,10 +27,13 @@ class ClassifiedRows:
         In scaled units.
     classes : ndarray of shape (n_rows,)
         In 0 .. number of classes - 1.
+    column : str
+        Where they come from.
     """
 
     X: Matrix
     classes: IntArray
+    column: str
 
 
 def read_classes(run: Run, scaling: Scaling, column: str) -> ClassifiedRows:
@@ -52,7 +55,7 @@ def read_classes(run: Run, scaling: Scaling, column: str) -> ClassifiedRows:
         error.add_note(f"in {len(run.dataset.partitions)} files of {config.dataset.path}")
         error.add_note("Name a column that holds the class of each row after --truth.")
         raise error
-    return ClassifiedRows(found.X, np.unique(np.array(found.names), return_inverse=True)[1])
+    return ClassifiedRows(found.X, np.unique(np.array(found.names), return_inverse=True)[1], column)
 
 
 @dataclass(frozen=True)

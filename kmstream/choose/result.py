@@ -10,9 +10,7 @@ from kmstream.run import Run
 from kmstream.storage import replace_file
 
 
-def report_choice(
-    run: Run, choice: Choice, scaling: str, truth: str | None, classified: ClassifiedRows | None
-) -> ChoiceResult:
+def report_choice(run: Run, choice: Choice, scaling: str, classified: ClassifiedRows | None) -> ChoiceResult:
     """Write the page of a choice, and give its result.
 
     Parameters
@@ -21,10 +19,8 @@ def report_choice(
     choice : Choice
     scaling : str
         The version whose frozen scaling was used; "new" if it was learnt from these rows.
-    truth : str or None
-        The column of true classes.
     classified : ClassifiedRows or None
-        Its rows.
+        What the choice was compared with.
     """
     from kmstream.report.choice import render_choice  # loads plotly, which no other verb needs at once
 
@@ -34,7 +30,7 @@ def report_choice(
         rows=run.dataset.rows,
         sample_rows=choice.n_sample_rows,
         scaling=scaling,
-        truth=truth,
+        truth=classified.column if classified else None,
         truth_rows=len(classified.X) if classified else None,
         k=choice.candidates,
         recommended=choice.advice.k,

@@ -11,7 +11,7 @@ import plotly.offline
 
 from kmstream.report.frame import render_figures, render_frame, render_heading, render_verdict
 from kmstream.report.markup import Column, render_table
-from kmstream.report.plot_style import NOW, PALE
+from kmstream.report.plot_style import NOW, PALE, lay_out_plain
 from kmstream.wording import as_html, as_sentence, hundredths, moment, number, percent
 
 _HEIGHT = 300
@@ -153,17 +153,11 @@ def draw_measure(
         cliponaxis=False,
     )
     ticks = {"tickmode": "array", "tickvals": ks} if len(ks) <= MAX_TICKS else {}
-    figure.update_xaxes(**ticks, title="k", showgrid=False, zeroline=False, fixedrange=True)
-    figure.update_yaxes(automargin=True, zeroline=False, fixedrange=True)
+    figure.update_xaxes(**ticks, title="k", showgrid=False, zeroline=False)
     low = min(0.0, *values) if top else None
-    figure.update_yaxes(**({"range": [low, top * 1.03]} if top else {"rangemode": "tozero"}))
-    return figure.update_layout(
-        template="plotly_white",
-        height=_HEIGHT,
-        margin={"l": 10, "r": 16, "t": 12, "b": 44},
-        font={"size": 12},
-        showlegend=False,
-    )
+    ends = {"range": [low, top * 1.03]} if top else {"rangemode": "tozero"}
+    figure.update_yaxes(**ends, zeroline=False)
+    return lay_out_plain(figure, _HEIGHT)
 
 
 def _draw(figures: Mapping[str, go.Figure]) -> str:

@@ -73,28 +73,30 @@ def name_rows(figure: go.Figure, names: Sequence[str]) -> None:
 
 def lay_out_plain(figure: go.Figure, height: int, *, top: int = 10) -> go.Figure:
     """Give a figure without a legend the looks of the page; nothing in it can be zoomed."""
-    _lay_out(figure, height).update_layout(
-        margin={"l": 10, "r": 12, "t": top, "b": 40}, hoverlabel={"align": "left"}, showlegend=False
-    )
-    axis = {"automargin": True, "fixedrange": True}
-    return figure.update_xaxes(**axis).update_yaxes(**axis)
+    return figure.update_layout(template=_PLAIN, height=height, margin={"t": top})
 
 
 def lay_out_with_legend(figure: go.Figure, height: int) -> go.Figure:
     """Give a figure the looks of the page, with room for a legend or notes above it."""
-    return _lay_out(figure, height).update_layout(
-        margin={"l": 10, "r": 16, "t": 34, "b": 44},
-        legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1, "yanchor": "bottom"},
-    )
+    return figure.update_layout(template=_WITH_LEGEND, height=height)
 
 
-def _lay_out(figure: go.Figure, height: int) -> go.Figure:
-    axis = {"gridcolor": GRID, "zerolinecolor": GRID}
-    figure.update_xaxes(**axis).update_yaxes(**axis)
-    return figure.update_layout(
-        template="none",  # plotly's own would be 7 kB in each
-        height=height,
-        font={"size": 12, "color": INK},
-        paper_bgcolor="white",
-        plot_bgcolor="white",
-    )
+def _make_template(axis: Mapping[str, Any], **layout: Any) -> go.layout.Template:  # noqa: ANN401 - what plotly takes
+    """Make what a figure looks like where it does not say otherwise; plotly's own would be 7 kB in each."""
+    axis = {"gridcolor": GRID, "zerolinecolor": GRID, **axis}
+    colours = {"font": {"size": 12, "color": INK}, "paper_bgcolor": "white", "plot_bgcolor": "white"}
+    return go.layout.Template(layout={"xaxis": axis, "yaxis": axis, **colours, **layout})
+
+
+# Templates, because to update the layout of each figure takes ten times as long.
+_PLAIN = _make_template(
+    {"automargin": True, "fixedrange": True},
+    margin={"l": 10, "r": 12, "b": 40},
+    hoverlabel={"align": "left"},
+    showlegend=False,
+)
+_WITH_LEGEND = _make_template(
+    {},
+    margin={"l": 10, "r": 16, "t": 34, "b": 44},
+    legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1, "yanchor": "bottom"},
+)

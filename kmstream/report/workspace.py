@@ -47,9 +47,9 @@ def stage_snapshot(output: Place, run_id: str, snapshot: "Snapshot") -> None:
     """Write the snapshot of a run that is not visible yet; `add_staged` adds it, or drops it if the run never is."""
     from evidently.legacy.utils import NumpyEncoder
 
-    content = snapshot.dump_dict()
-    for result in content["metric_results"].values():
-        result["widget"] = None  # all widgets are in it once more: a service holds every snapshot in memory
+    model = snapshot.to_snapshot_model()
+    # All widgets are in it once more: a service holds every snapshot in memory.
+    content = model.dict(exclude={"metric_results": {metric: {"widget"} for metric in model.metric_results}})
     with _warn_of(f"the snapshot of {run_id} could not be written"):
         replace_file(output / STAGED / f"{run_id}.json", json.dumps(content, cls=NumpyEncoder))
 
