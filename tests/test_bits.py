@@ -40,6 +40,8 @@ VARIANTS = {
     "forgotten": {"dataset": {"time": "day"}, "model": {"half_life": "11d"}},
 }
 
+SLOW_VARIANTS = ("lloyd", "filled", "skipped", "weighted")  # what they have, others have too
+
 
 def sections_of(variant, **model):
     return VARIANTS[variant] | {"model": MODEL | VARIANTS[variant].get("model", {}) | model}
@@ -72,7 +74,9 @@ def expected(tmp_path_factory, config_in, run_of):
     return find
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(
+    "variant", [pytest.param(one, marks=pytest.mark.slow if one in SLOW_VARIANTS else ()) for one in VARIANTS]
+)
 @settings(max_examples=2, phases=[Phase.explicit, Phase.reuse, Phase.generate])  # nothing is smaller than a layout
 @example(sizes=[5000, 77], chunk_rows=8192, workers=4, scratch_limit=280_000)  # of some variants a copy of one file
 @given(

@@ -176,6 +176,7 @@ def test_an_expected_error_has_its_traceback_with_v(here):
     assert "Traceback (most recent call last)" in run("plan", "-v").stderr
 
 
+@pytest.mark.slow
 def test_a_full_disk_exits_with_1_and_leaves_no_half_file(there, files, blobs):
     """A process that may not write a file of more than 20 kB, as on a full disk (and so no bytecode: Python would leave
     it cut off for all who come after)."""
@@ -241,6 +242,7 @@ def _lose_capabilities() -> None:
         libc.prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="prctl is of Linux")
 @pytest.mark.parametrize("denied", ["data", "data/m2.parquet"])
 def test_data_that_may_not_be_read_exit_with_3_and_say_so(there, denied):

@@ -45,6 +45,7 @@ def test_what_is_there_is_given_as_one_json_object(there, arguments, keys):
     assert set(answer(*arguments)) >= keys
 
 
+@pytest.mark.slow
 def test_a_name_that_stdout_has_no_letters_for_is_shown_with_question_marks(there):
     run("labels", "rename", "segment-01", "Größte")
     done = run_process("labels", "list", env=os.environ | {"PYTHONIOENCODING": "ascii"})

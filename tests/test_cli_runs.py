@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from command_line import KMSTREAM, answer, assert_readable, run
 from rich.console import Console
 
@@ -20,6 +21,7 @@ from kmstream.plan import MAX_CHUNK_ROWS
 from kmstream.store import Store
 
 
+@pytest.mark.slow
 def test_refresh_prints_json_on_stdout_and_bars_on_a_terminal(here, files, blobs):
     """One real process: stdout a pipe, stderr a terminal."""
     files(here / "data", {"a.parquet": blobs(300)})

@@ -78,6 +78,7 @@ def test_map_on_threads_stays_here_whatever_address_is_configured():
     assert here not in found
 
 
+@pytest.mark.slow
 def test_a_run_on_threads_does_not_import_distributed():
     code = (
         "import sys; from kmstream.config import EngineConfig; from kmstream.engine import map_in_order, uses_cluster\n"

@@ -97,6 +97,7 @@ def test_fit_centroids_is_bit_identical_for_any_number_of_workers(config, data, 
         assert np.array_equal(fits[0].rows, other.rows)
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None)
 @given(
     sizes=st.lists(st.integers(50, 9000), min_size=1, max_size=4),

@@ -284,6 +284,7 @@ for number in range(50):
 """
 
 
+@pytest.mark.slow
 def test_history_loses_and_mixes_no_line_of_concurrent_writers(tmp_path):
     (tmp_path / "models").mkdir()
     writers = [subprocess.Popen([sys.executable, "-c", WRITER, tmp_path, str(i)]) for i in range(4)]
