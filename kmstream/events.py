@@ -267,7 +267,7 @@ def _point_to(report: str | None, assignments: str, skipped: int, seconds: Mappi
     lines = [f"- report: [{as_markdown(report)}](<file://{quote(report)}>)"] if report else []
     lines.append(f"- rows with their segments: `{assignments}`")
     if skipped:
-        lines.append(f"- {count(skipped, 'row')} without a segment")
+        lines.append(f"- {count(skipped, 'row')} skipped, without a segment")
     return "\n".join([*lines, f"- {seconds['total']:.1f} seconds"])
 
 

@@ -65,7 +65,7 @@ def test_a_first_refresh_says_what_comes_next_and_how_many_rows_have_no_segment(
     lines = run("refresh", "--set", "features.on_missing=skip").stdout.splitlines()
     assert lines[:2] == [
         "blobs v000001 published: 300 rows in 3 segments, the first version",
-        "  2 of them without a segment: a value is missing or can't be used",
+        "  2 of them skipped, without a segment: a value is missing or can't be used",
     ]
     assert lines[-3] == "Next:"
     assert [line.partition("#")[0].strip() for line in lines[-2:]] == [

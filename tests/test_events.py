@@ -101,7 +101,7 @@ def test_markdown_of_score_escapes_names_and_counts_what_it_leaves_out():
     text = markdown_of_score(make_score())
     assert r"| a\|b | 8 | 50.0" in text
     assert "and 2 more" in text
-    assert "2 rows without a segment" in text
+    assert "2 rows skipped, without a segment" in text
     assert "New fit not asked for" in text
 
 

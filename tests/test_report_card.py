@@ -50,7 +50,7 @@ def test_model_card_has_every_part(write, model):
     assert re.findall(r"^## (.*)$", card, re.MULTILINE) == parts
     for line in (
         "Published 2011-06-30 04:12 UTC. K-means, 3 segments in 12,960 rows.",
-        "- Skipped: 15 rows (missing 12, infinite 3)",
+        "- Rows skipped: 15 (missing 12, infinite 3)",
         "| monetary | numeric | log1p, then standard |",
         "| country | categorical | one-hot |",
         "| tol | `0.0001` |",

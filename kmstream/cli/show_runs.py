@@ -182,7 +182,8 @@ def _print_commands(console: Console, options: Options, steps: Mapping[str, str]
 def _print_partitions(console: Console, result: RunResult) -> None:
     """Say what was special about the rows and files of a run."""
     if result.rows_skipped:
-        print_line(console, f"  {result.rows_skipped:,} of them without a segment: a value is missing or can't be used")
+        skipped = f"{result.rows_skipped:,} of them skipped, without a segment"
+        print_line(console, f"  {skipped}: a value is missing or can't be used")
     if result.resumed:
         print_line(console, f"  went on from a run that was cut off: {count(result.resumed, 'partition')} done already")
     if isinstance(result, ScoreResult) and result.renamed:

@@ -61,7 +61,7 @@ def _data(model: ModelFacts) -> str:
     lines = [
         f"- Dataset: {_code(model.dataset)}",
         f"- {count(model.partitions, 'partition')}, {count(model.rows, 'row')}",
-        f"- Skipped: {count(skipped, 'row')}" + (f" ({reasons})" if reasons else ""),
+        f"- Rows skipped: {skipped:,}" + (f" ({reasons})" if reasons else ""),
     ]
     return "\n".join(lines)
 
