@@ -7,11 +7,12 @@ from typing import Any
 
 from kmstream.assignments import is_version
 from kmstream.config import Config
+from kmstream.drift_figures import AT_A_GLANCE
 from kmstream.storage import Place, is_local, list_files, read_text
 from kmstream.store import Store, find_names_of_today, find_status
 
 DRIFT = "drift.json"
-FIGURES = ("rows", "share_psi", "centroid_shift_radii", "inertia_ratio", "outlier_share", "feature_psi")
+FIGURES = ("rows", *AT_A_GLANCE, "feature_psi")
 _RUN_EVENTS = {"published", "held", "drift"}
 
 

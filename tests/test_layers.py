@@ -29,6 +29,7 @@ LAYERS = {
         "life_cycle",
         "measures",
         "drift",
+        "drift_figures",
         "thresholds",
         "noise",
         "gate",

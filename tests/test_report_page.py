@@ -183,7 +183,7 @@ def test_totals_compare_with_the_baseline_but_not_twice_with_the_same_version():
 
 def test_totals_stand_beside_their_thresholds():
     table = render_totals(make_score(thresholds={"outlier_share": {"warn": 0.02, "alert": 0.05}}))
-    assert re.search(r"99 % distance</th><td.*?>3\.1\W%</td><td.*?>2\.0\W%</td><td.*?>5\.0\W%</td>", table)
+    assert re.search(r"Outliers</th><td.*?>3\.1\W%</td><td.*?>2\.0\W%</td><td.*?>5\.0\W%</td>", table)
 
 
 def test_page_writes_numbers_for_people(read):

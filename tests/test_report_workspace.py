@@ -91,7 +91,7 @@ def test_the_dashboard_asks_for_metrics_that_the_runs_have(scored, tmp_path):
 
     dashboard = Workspace(str(tmp_path / "out" / WORKSPACE)).get_dashboard(PROJECT)
     assert [panel.title for panel in dashboard.panels] == [
-        *("Severity", "PSI of the shares", "Largest shift of a centroid", "Inertia ratio", "Share of outliers", "Rows"),
+        *("Severity", "PSI of the shares", "Largest shift, radii", "Inertia, times", "Outliers", "Rows"),
         *("Share per segment", "PSI per feature"),
     ]
     assert [tab.panels for tab in dashboard.tabs] == [[panel.id for panel in dashboard.panels]]

@@ -95,6 +95,7 @@ def to_csv(history: "DriftHistory") -> str:
 
 def _show(console: "Console", history: "DriftHistory") -> None:
     from kmstream.cli.tables import STYLES, print_line, print_sentence, print_table
+    from kmstream.drift_figures import AT_A_GLANCE, FIGURES
     from kmstream.wording import hundredths, number, percent
 
     if not history.runs:
@@ -103,22 +104,18 @@ def _show(console: "Console", history: "DriftHistory") -> None:
     styles = [STYLES.get(run["severity"]) for run in history.runs]
 
     def tell(run: Mapping[str, Any]) -> list[str]:
-        measures = ("share_psi", "centroid_shift_radii", "inertia_ratio")
         return [
             *((run["time"] or "")[:DATE], run["version"] or "", run["status"], run["severity"] or ""),
             number(run["rows"]),
-            *(hundredths(run[measure]) for measure in measures),
-            percent(run["outlier_share"]),
+            *(percent(run[key]) if key.endswith("_share") else hundredths(run[key]) for key in AT_A_GLANCE),
         ]
 
-    titles = ("date", "version", "status", "drift", ">rows", ">PSI", ">shift", ">inertia", ">outliers")
+    figures = [FIGURES[key] for key in AT_A_GLANCE]
+    titles = ("date", "version", "status", "drift", ">rows", *(f">{figure.column}" for figure in figures))
     print_table(console, titles, map(tell, history.runs), styles=styles)
     print_line(console)
-    print_sentence(
-        console,
-        "PSI: how far the sizes of the segments moved. shift: of the centroid that moved most, in radii of its "
-        "segment. inertia: times that of the reference. outliers: rows beyond the reference 99 % distance.",
-    )
+    for figure in figures:
+        print_sentence(console, f"{figure.column}: {figure.meaning}")
     for labels in _split_columns(history.segments, console.width - max(len(run["run_id"]) for run in history.runs)):
         print_line(console)
         print_table(

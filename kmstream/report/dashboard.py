@@ -4,19 +4,8 @@ from evidently.core.metric_types import Metric
 from evidently.sdk.models import DashboardPanelPlot, PanelMetric
 from evidently.sdk.panels import bar_plot_panel, line_plot_panel
 
+from kmstream.drift_figures import AT_A_GLANCE, FIGURES, Figure
 from kmstream.report import metrics
-
-_LINES = (  # of the totals: title, legend, key, how to read it
-    ("PSI of the shares", "PSI", "share_psi", "how far the mix of the segments is from the reference"),
-    ("Largest shift of a centroid", "radii", "centroid_shift_radii", "in radii of its segment in the reference"),
-    ("Inertia ratio", "ratio", "inertia_ratio", "inertia per row; above 1 rows lie farther from their centroids"),
-    (
-        "Share of outliers",
-        "share",
-        "outlier_share",
-        "rows beyond the 99 % distance of the reference; 0.01 when nothing changed",
-    ),
-)
 
 
 def make_panels() -> list[DashboardPanelPlot]:
@@ -27,14 +16,16 @@ def make_panels() -> list[DashboardPanelPlot]:
     named = "by the names that the segments had in the run"
     return [
         bar_plot_panel("Severity", [severity], "0 ok, 1 warn, 2 alert; click a run to open it", size="half"),
-        *(
-            line_plot_panel(title, [_series(metrics.DriftTotals, legend, label=key)], told, size="half")
-            for title, legend, key, told in _LINES
-        ),
+        *(_plot_figure(key, FIGURES[key]) for key in AT_A_GLANCE),
         bar_plot_panel("Rows", [rows], "compared in the run", size="half"),
         bar_plot_panel("Share per segment", [shares], named, stacked=True),
         line_plot_panel("PSI per feature", [psi], "on bins frozen at the baseline"),
     ]
+
+
+def _plot_figure(key: str, figure: Figure) -> DashboardPanelPlot:
+    series = _series(metrics.DriftTotals, figure.column, label=key)
+    return line_plot_panel(figure.title, [series], figure.meaning, size="half")
 
 
 def _series(metric: type[Metric], legend: str, **labels: str) -> PanelMetric:

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from kmstream.drift_figures import FIGURES
 from kmstream.report.facts import RunFacts
-from kmstream.report.tables import TOTALS
 from kmstream.report.verdict import explain, share_change
 from kmstream.wording import by_size, name_check, number, tell_figure
 
@@ -56,7 +56,7 @@ def judge_measure(drift: Mapping[str, Any], measure: str) -> Iterator[ThresholdT
     limits = (drift["thresholds"] or {}).get(measure)
     if limits is None:
         return
-    name = _NAMES_OF_EACH.get(measure) or TOTALS[measure][0]
+    name = _NAMES_OF_EACH.get(measure) or FIGURES[measure].title
     about = "feature" if measure == "feature_psi" else "label"
     reasons = {one[about]: one for one in drift["reasons"] if one["measure"] == measure}
     for whose, value in _find_figures(drift, measure):

@@ -7,13 +7,13 @@ from evidently.core.metric_types import ByLabelMetric, MetricResult, SingleValue
 from evidently.legacy.model.widget import Insight
 from evidently.legacy.renderers.html_widgets import CounterData, counter, text_widget
 
+from kmstream.drift_figures import FIGURES, write_figure
 from kmstream.reasons import SEVERITIES
 from kmstream.report.calculation import ByLabel, Named, SingleValue, numbers, show_figure, show_table
 from kmstream.report.change_plots import draw_passes, draw_shares, draw_shifts, title_changed
 from kmstream.report.drift_tests import ThresholdTest, judge_gate
 from kmstream.report.facts import RunFacts
 from kmstream.report.flow_plots import draw_flows, draw_migration
-from kmstream.report.tables import TOTALS
 from kmstream.report.verdict import LEVEL_NAMES, find_verdict
 from kmstream.wording import by_size, number, percent
 
@@ -54,10 +54,7 @@ class _DriftTotals(ByLabel[DriftTotals]):
 
     def show(self, drift: Mapping[str, Any], run: RunFacts) -> MetricResult:
         totals = numbers(drift["totals"])
-        counters = [
-            CounterData(TOTALS[key][0], percent(value) if key.endswith("_share") else number(value, 3))
-            for key, value in totals.items()
-        ]
+        counters = [CounterData(FIGURES[key].title, write_figure(key, value)) for key, value in totals.items()]
         result = self.result(totals)
         result.widget = [counter(counters=counters)]
         return result

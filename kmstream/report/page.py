@@ -10,13 +10,14 @@ from typing import Any
 from evidently.core.metric_types import Metric
 from evidently.core.report import Snapshot
 
+from kmstream.drift_figures import AT_A_GLANCE, FIGURES, write_figure
 from kmstream.report import metrics, sample_metrics
 from kmstream.report.facts import RunFacts
 from kmstream.report.frame import render_figures, render_frame, render_heading, render_verdict
 from kmstream.report.sections import list_sections
 from kmstream.report.verdict import LEVEL_NAMES, find_verdict, living_segments
 from kmstream.report.widgets import Slot, render_scripts, render_styles, trim_drift_table
-from kmstream.wording import as_html, count, moment, number, percent
+from kmstream.wording import as_html, count, moment, number
 
 
 def render_page(drift: Mapping[str, Any], snapshot: Snapshot, run: RunFacts) -> str:
@@ -80,20 +81,10 @@ def _verdict(drift: Mapping[str, Any], run: RunFacts) -> str:
 
 def _figures(drift: Mapping[str, Any], run: RunFacts) -> str:
     totals, skipped = drift["totals"], sum(run.rows_skipped.values())
-    measured = {
-        "PSI of the shares": totals["share_psi"],
-        "Largest shift, radii": totals["centroid_shift_radii"],
-        "Inertia, times": totals["inertia_ratio"],
-        "Outliers": totals["outlier_share"],
-        "Agreement (ARI)": drift["ari"],
-    }
     shown = {"Rows": f"{run.rows:,}"}
     shown |= {"Rows skipped": f"{skipped:,}"} if skipped else {}
     shown |= {"Partitions": f"{run.partitions:,}"} if run.partitions else {}
     shown |= {"Segments": f"{len(living_segments(drift)):,}"}
-    shown |= {
-        name: percent(value) if name == "Outliers" else number(value, 3)
-        for name, value in measured.items()
-        if value is not None
-    }
+    shown |= {FIGURES[key].title: write_figure(key, totals[key]) for key in AT_A_GLANCE if totals[key] is not None}
+    shown |= {"Agreement (ARI)": number(drift["ari"], 3)} if drift["ari"] is not None else {}
     return render_figures(shown)

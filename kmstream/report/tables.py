@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from kmstream.drift_figures import FIGURES, Figure, write_figure
 from kmstream.report.facts import RunFacts
 from kmstream.report.markup import LONG_NAME, Column, as_chip, as_name, render_table
 from kmstream.report.verdict import find_flags, living_segments, share_change
@@ -12,7 +13,6 @@ from kmstream.wording import (
     by_size,
     name_check,
     number,
-    p_value,
     percent,
     points,
     shorten,
@@ -24,22 +24,6 @@ from kmstream.wording import (
 WIDE_TABLE_FEATURES = 8  # more features than this go down the rows of the table of centroids
 LARGEST_MOVES = 10
 STATUSES = ("kept", "split", "merged", "emerged", "retired")
-
-TOTALS = {
-    "version": ("Compared with", ""),
-    "severity": ("Severity", ""),
-    "rows": ("Rows", "compared"),
-    "reference_rows": ("Rows of the reference", ""),
-    "share_psi": ("PSI of the shares", "0 = the same mix; 0.1 to 0.25 a shift, more is a large one"),
-    "share_js": ("Jensen-Shannon distance of the shares", "0 = the same mix, 1 = nothing in common"),
-    "share_chi2_p": ("p of the chi-square test", "always small on many rows; read it with Cramer's V"),
-    "share_cramers_v": ("Cramer's V", "strength of that difference, 0 to 1"),
-    "share_change": ("Largest change of a share", "one segment"),
-    "centroid_shift_radii": ("Largest move of a centroid, radii", "counts as drift beyond three standard errors"),
-    "inertia_ratio": ("Inertia per row, times the reference", "above 1: rows lie farther from their centroids"),
-    "outlier_share": ("Rows beyond the reference 99 % distance", "1 % when nothing changed"),
-    "feature_psi": ("Largest PSI of a feature", "on frozen bins"),
-}
 
 
 def render_segments(drift: Mapping[str, Any]) -> str:
@@ -190,14 +174,11 @@ def render_totals(drift: Mapping[str, Any]) -> str:
     baseline = drift["against_baseline"]
     if baseline["version"] == drift["reference"]:
         baseline = {}  # the same figures once more
-    keys = [key for key in TOTALS if totals.get(key) is not None or baseline.get(key) is not None]
+    figures = {"version": Figure("Compared with"), "severity": Figure("Severity")} | FIGURES
+    keys = [key for key in figures if totals.get(key) is not None or baseline.get(key) is not None]
 
-    def write(key: str, value: Any) -> str:  # noqa: ANN401 # a number, or the name of a version
-        if key == "share_change":
-            return points(value).removeprefix("+")
-        if key.endswith("_share"):
-            return percent(value)
-        return as_html(p_value(value) if key.endswith("_p") else number(value, 3))
+    def write(key: str, value: str | float | None) -> str:
+        return as_html(write_figure(key, value))
 
     def write_limit(key: str, level: str) -> str:
         limits = (drift["thresholds"] or {}).get(key.removesuffix("_radii"))
@@ -205,12 +186,12 @@ def render_totals(drift: Mapping[str, Any]) -> str:
 
     return render_table(
         [
-            Column("Measure", [as_html(TOTALS[key][0]) for key in keys], is_text=True),
+            Column("Measure", [as_html(figures[key].title) for key in keys], is_text=True),
             Column("Against the reference", [write(key, totals.get(key)) for key in keys]),
             Column("Warns from", [write_limit(key, "warn") for key in keys]),
             Column("Alerts from", [write_limit(key, "alert") for key in keys]),
             Column("Against the baseline", [write(key, baseline.get(key)) for key in keys]),
-            Column("How to read it", [as_html(TOTALS[key][1]) for key in keys], is_text=True),
+            Column("How to read it", [as_html(figures[key].meaning) for key in keys], is_text=True),
         ],
         label="Measures over all rows",
     )
