@@ -12,12 +12,13 @@ from kmstream.assignments import read_manifest
 from kmstream.cli.options import Options
 from kmstream.cli.tables import STYLES, print_facts, print_line, print_sentence, print_table, size
 from kmstream.config import Config
+from kmstream.drift_figures import tell_measures
 from kmstream.events import is_first
 from kmstream.init_config import Survey
 from kmstream.plan import MAX_CHUNK_ROWS, Plan
 from kmstream.results import RefreshResult, RunResult, ScoreResult
 from kmstream.storage import open_place
-from kmstream.wording import by_size, count, number, percent, tell_check, tell_measures, tell_moves
+from kmstream.wording import by_size, count, number, percent, tell_check, tell_moves
 
 MAX_REASONS = 6
 

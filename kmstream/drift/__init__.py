@@ -6,8 +6,8 @@ Read in this order: `sides` (what is compared), `drift` (the whole of it), `segm
 each), `report`.
 """
 
-from kmstream.drift.drift import MEASURES, compare
+from kmstream.drift.drift import compare
 from kmstream.drift.report import DriftReport, add_facts, add_migration
 from kmstream.drift.sides import OUTLIER_QUANTILE, Observed
 
-__all__ = ["MEASURES", "OUTLIER_QUANTILE", "DriftReport", "Observed", "add_facts", "add_migration", "compare"]
+__all__ = ["OUTLIER_QUANTILE", "DriftReport", "Observed", "add_facts", "add_migration", "compare"]

@@ -11,12 +11,11 @@ from kmstream.drift.features import Counted, compare_features, count_values, des
 from kmstream.drift.report import DriftReport
 from kmstream.drift.segments import compare_segment, describe_segment
 from kmstream.drift.sides import OUTLIER_QUANTILE, Aligned, Observed, align
+from kmstream.drift_figures import MEASURES
 from kmstream.measures import inertia_ratio, psi, share_chi2, share_js
 from kmstream.noise import outlier_noise, psi_noise, ratio_noise, share_noise, shift_noise
 from kmstream.reasons import find_reasons, find_too_few, worst
 from kmstream.summary import ClusterSummary
-
-MEASURES = ("share_psi", "share_change", "centroid_shift", "inertia_ratio", "outlier_share", "feature_psi")
 
 
 def compare(

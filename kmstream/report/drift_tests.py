@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kmstream.drift_figures import FIGURES
+from kmstream.drift_figures import FIGURES, write_figure
 from kmstream.report.facts import RunFacts
 from kmstream.report.verdict import explain, share_change
-from kmstream.wording import by_size, name_check, number, tell_figure
+from kmstream.wording import by_size, name_check, number
 
 _STATUS = {"warn": "WARNING", "alert": "FAIL"}
 _NAMES_OF_EACH = {
@@ -99,7 +99,7 @@ def _find_figures(drift: Mapping[str, Any], measure: str) -> Iterator[tuple[str 
 
 
 def _tell_passed(drift: Mapping[str, Any], measure: str, value: float, limits: Mapping[str, float]) -> str:
-    told, warn, alert = (tell_figure(measure, one) for one in (value, limits["warn"], limits["alert"]))
+    told, warn, alert = (write_figure(measure, one) for one in (value, limits["warn"], limits["alert"]))
     if not drift["totals"]["rows"]:
         return "There are no rows to judge by."
     if value < limits["warn"]:

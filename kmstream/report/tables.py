@@ -174,7 +174,7 @@ def render_totals(drift: Mapping[str, Any]) -> str:
     baseline = drift["against_baseline"]
     if baseline["version"] == drift["reference"]:
         baseline = {}  # the same figures once more
-    figures = {"version": Figure("Compared with"), "severity": Figure("Severity")} | FIGURES
+    figures = {"version": Figure("Compared with", ""), "severity": Figure("Severity", "")} | FIGURES
     keys = [key for key in figures if totals.get(key) is not None or baseline.get(key) is not None]
 
     def write(key: str, value: str | float | None) -> str:

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from kmstream.drift_figures import tell_measures, write_figure
 from kmstream.report.facts import RunFacts
-from kmstream.wording import as_sentence, by_size, count, number, tell_check, tell_figure, tell_measures
+from kmstream.wording import as_sentence, by_size, count, number, tell_check
 
 LEVEL_NAMES = {"ok": "OK", "warn": "Warning", "alert": "Alert", "held": "Held", "first": "First version"}
 
@@ -112,7 +113,7 @@ def explain(reason: Mapping[str, Any]) -> str:
     >>> explain(reason | {"text": "the mix changed"})
     'The mix changed (alert from 0.25).'
     """
-    limit = tell_figure(reason["measure"], reason["threshold"])
+    limit = write_figure(reason["measure"], reason["threshold"])
     return f"{as_sentence(reason['text'])} ({reason['severity']} from {limit})."
 
 
