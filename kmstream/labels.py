@@ -182,8 +182,8 @@ def _match(
 ) -> LabelMatch:
     """Match by a cost of each pair (n_new, n_known); the traits of the new ones (n_new, any) order them for ties."""
     n_new, n_known = cost.shape
-    rank = np.lexsort((*traits.T[::-1], rows, -rows))
-    known_rank = np.argsort(np.array(known_labels, dtype=str), kind="stable")
+    rank = np.lexsort((*traits.T[::-1], -rows))
+    known_rank = np.argsort(known_labels)
     # Each new centroid has a place of its own to stay unmatched in, so the augmented problem always has a solution.
     places = np.full((n_new, n_new), np.inf)
     np.fill_diagonal(places, cost_unmatched)

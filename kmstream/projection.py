@@ -38,7 +38,7 @@ class Projection:
 
     def project(self, X: NDArray[np.floating]) -> FloatArray:
         """Give the places of rows of shape (n_rows, n_features) on the axes, in scaled units: (n_rows, n_axes)."""
-        return np.asarray((X.astype(np.float64) - self.center) @ self.axes.T)
+        return np.asarray((X - self.center) @ self.axes.T)
 
 
 def find_projection(X: NDArray[np.floating], n_axes: int = 2) -> Projection | None:
@@ -73,7 +73,7 @@ def find_projection(X: NDArray[np.floating], n_axes: int = 2) -> Projection | No
     if not len(X):
         return None
     center = X.mean(axis=0, dtype=np.float64)
-    apart = X.astype(np.float64) - center
+    apart = X - center
     variances, axes = np.linalg.eigh(apart.T @ apart)
     if not variances.sum() > 0:
         return None

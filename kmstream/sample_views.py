@@ -51,7 +51,7 @@ def tell_views(
     there = sorted((s for s in segments if s["rows"]), key=lambda s: -s["rows"])
     labels = [str(s["cluster_label"]) for s in there]
     names = encoded_names(model.features, model.scaling)
-    original = np.array([[s["centroid"][name] for name in names] for s in there], dtype=np.float64)
+    original = np.array([[s["centroid"][name] for name in names] for s in there])
     now = to_scaled_units(original.reshape(len(there), len(names)), model.features, model.scaling)
     ids = np.asarray(
         pc.fill_null(pc.index_in(sample.column("cluster_label"), value_set=pa.array(labels, pa.string())), -1)

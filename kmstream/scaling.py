@@ -66,11 +66,11 @@ def learn_scaling(
     numbers, largest = np.finfo(np.float64), np.maximum(np.abs(columns.low), np.abs(columns.high))
     flat = scale <= np.maximum(10 * numbers.eps * largest, numbers.tiny)
     return Scaling(
-        center=np.asarray(center, dtype=np.float64),
+        center=center,
         scale=np.where(flat, 1.0, scale),
         fill=median if features.on_missing == "median" else columns.mean.copy(),
         edges=edges,
-        categories=tuple(tuple(sorted(category_counts.get(name, {}))) for name in features.categorical),
+        categories=tuple(tuple(sorted(category_counts[name])) for name in features.categorical),
     )
 
 

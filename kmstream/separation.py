@@ -141,15 +141,13 @@ def compare_pairs(summary: ClusterSummary) -> Pairs:
     difference = summary.mean[one] - summary.mean[two]
     difference = np.where(np.square(difference) > np.maximum(noise[one], noise[two]), difference, 0.0)
     freedom = n[one] + n[two] - 2
-    pooled = np.where(freedom > 0, squares[one] + squares[two], np.nan) / np.where(freedom > 0, freedom, 1.0)
-    error = np.where(n > 1, squares, np.nan) / np.where(n > 1, (n - 1) * n, 1.0)  # square of the mean's standard error
+    # What has no value is NaN before it is divided, so a divisor of 0 does no harm.
+    pooled = np.where(freedom > 0, squares[one] + squares[two], np.nan) / freedom
+    error = np.where(n > 1, squares, np.nan) / ((n - 1) * n)  # square of the mean's standard error
     both = error[one] + error[two]
-    varies = both > 0
-    share = np.where(varies, error[one] / np.where(varies, both, 1.0), np.nan)
-    t = np.where(varies, difference / np.sqrt(np.where(varies, both, 1.0)), np.nan)
-    # A segment of one row has no error, so its share is NaN and what stands for its n - 1 does not matter.
-    less = np.where(n > 1, n - 1, 1.0)
-    df = 1 / (np.square(share) / less[one] + np.square(1 - share) / less[two])
+    both = np.where(both > 0, both, np.nan)
+    share, t = error[one] / both, difference / np.sqrt(both)
+    df = 1 / (np.square(share) / (n[one] - 1) + np.square(1 - share) / (n[two] - 1))
     p = np.asarray(2 * stdtr(df, -np.abs(t)))
     return Pairs(one, two, _divide(difference, np.sqrt(pooled)), t, df, p, adjust_holm(p))
 
@@ -172,7 +170,7 @@ def adjust_holm(p: FloatArray) -> FloatArray:
     adjusted = np.full(p.shape, np.nan)
     is_test = ~np.isnan(p)
     values = p[is_test]
-    order = np.argsort(values, kind="stable")
+    order = np.argsort(values)
     raised = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1))
     values[order] = np.minimum(raised, 1.0)
     adjusted[is_test] = values

@@ -15,7 +15,8 @@ from scipy.stats import t as student
 from kmstream.arrays import FloatArray, IntArray
 from kmstream.clustering import ClusterModel, assign_rows
 from kmstream.config import DriftConfig, Threshold
-from kmstream.drift import MEASURES, OUTLIER_QUANTILE, DriftReport, Observed, compare
+from kmstream.drift import OUTLIER_QUANTILE, DriftReport, Observed, compare
+from kmstream.drift_figures import MEASURES
 from kmstream.features import Encoded, Rows, count_categories, encode, encoded_names
 from kmstream.summary import PARTITION, DeviationSums, thin_positions
 from kmstream.value_counts import count_bins
@@ -133,7 +134,7 @@ def _find_chances(report: DriftReport) -> list[float]:
     noise = {measure: level - _UNCHANGED[measure] for measure, level in report.totals["noise"].items()}
     noise["share_change"] = max(segment["share_noise"] for segment in report.segments)
     noise["centroid_shift"] = max(segment["shift_noise"] for segment in report.segments)
-    noise["feature_psi"] = max((feature["psi_noise"] for feature in report.features), default=0.0)
+    noise["feature_psi"] = max(feature["psi_noise"] for feature in report.features)
     return [noise[measure] for measure in MEASURES]
 
 

@@ -15,15 +15,6 @@ _SPACE = "\u00a0"  # keeps a number and its unit on one line
 _MARKDOWN = re.compile(r"([\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_]))")  # an underscore within a word is only that
 _DIGITS = re.compile("([0-9]+)")
 
-_MEASURES = {
-    "share_psi": "the PSI of the shares",
-    "share_change": "changes of shares",
-    "centroid_shift": "shifts of centroids",
-    "inertia_ratio": "inertia",
-    "outlier_share": "outliers",
-    "feature_psi": "the PSI of features",
-}
-
 
 def number(value: Scalar, digits: int = 4) -> str:
     """Write a number with about `digits` significant digits and thousands separators.
@@ -130,21 +121,6 @@ def as_sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}"
 
 
-def tell_figure(measure: str, value: float) -> str:
-    r"""Write the value or the limit of a measure of drift in the unit in which people read it.
-
-    Examples
-    --------
-    >>> [tell_figure(*pair).replace("\u00a0", " ") for pair in (("outlier_share", 0.02), ("share_change", 0.05))]
-    ['2.0 %', '5.0 points']
-    >>> tell_figure("share_psi", 0.25)
-    '0.25'
-    """
-    if measure == "share_change":
-        return points(value).removeprefix("+")
-    return percent(value) if measure == "outlier_share" else number(value)
-
-
 def count(n: int, noun: str) -> str:
     """Write a count with its noun.
 
@@ -167,7 +143,7 @@ def tell_moves(entities: Mapping[str, Any]) -> str:
     'No entity (customer_id) was seen twice.'
     """
     key, compared, moves = entities["key"], entities["compared"], entities["moves"]
-    n_left_out = entities.get("earlier_files_left_out", 0)
+    n_left_out = entities.get("earlier_files_left_out")
     left_out = f" Left out: {count(n_left_out, 'earlier file')} without that key as it is now." if n_left_out else ""
     if not compared:
         return f"No entity ({key}) was seen twice.{left_out}"
@@ -222,7 +198,7 @@ def tell_check(check: Mapping[str, Any], gone: Iterable[str] = (), new: Iterable
     """
     changes = [(sort_names(gone), "gone"), (sort_names(new), "new")]
     if check["check"] == "frozen_names_missing_or_added" and any(names for names, _ in changes):
-        told = (f"{_join(names)} {'is' if len(names) == 1 else 'are'} {what}" for names, what in changes if names)
+        told = (f"{join_words(names)} {'is' if len(names) == 1 else 'are'} {what}" for names, what in changes if names)
         return f"names are frozen, but {', '.join(told)}"
     about = f" of {check['label']}" if check.get("label") else ""
     return f"{name_check(check)}{about} is {number(check['observed'])}, the limit is {number(check['limit'])}"
@@ -249,18 +225,14 @@ def sort_names(names: Iterable[str]) -> list[str]:
     return sorted(names, key=key)
 
 
-def tell_measures(measures: Sequence[str]) -> str:
-    """Name measures of drift in a list.
+def join_words(words: Sequence[str]) -> str:
+    """Join words as a sentence lists them.
 
     Examples
     --------
-    >>> tell_measures(["share_psi", "inertia_ratio", "outlier_share"]), tell_measures(["feature_psi"])
-    ('the PSI of the shares, inertia and outliers', 'the PSI of features')
+    >>> join_words(["a", "b", "c"]), join_words(["a"]), join_words([])
+    ('a, b and c', 'a', '')
     """
-    return _join([_MEASURES[measure] for measure in measures])
-
-
-def _join(words: Sequence[str]) -> str:
     return " and ".join(part for part in (", ".join(words[:-1]), *words[-1:]) if part)
 
 

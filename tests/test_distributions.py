@@ -93,6 +93,15 @@ def test_values_too_near_each_other_for_their_size_have_one_bin():
     assert find_edges(np.array([low, high]), low, high).tolist() == [low - 0.5, low + 0.5]
 
 
+def test_values_that_are_nearly_all_zero_have_one_bin_about_it():
+    """Those that are not lie beyond the range, yet are no whole numbers."""
+    assert find_edges(np.append(np.zeros(999), 0.3), 0.0, 0.0).tolist() == [-0.5, 0.5]
+
+
+def test_values_less_than_a_millionth_off_a_whole_number_are_whole():
+    assert find_edges(np.array([1.0 + 9e-7, 2.0, 3.0]), 1.0, 3.0).tolist() == [0.5, 1.5, 2.5, 3.5]
+
+
 def test_bins_of_large_whole_numbers_hold_as_many_of_them_each():
     edges = find_edges(np.arange(300.0), 0.0, 299.0)
     assert set(np.diff(edges)) <= {9.0, 10.0}  # ends of bins 9.97 wide, taken to the nearest halves
@@ -128,6 +137,8 @@ def test_features_that_separate_alike_come_in_their_order():
     names = tuple(f"f{j:02d}" for j in range(40))
     told = tell({name: [1.0, 2.0] for name in names}, [0, 1], eta_squared=np.full(40, 0.5))
     assert [one["feature"] for one in told] == [*names[:MAX_FEATURES]]
+    told = tell({name: [1.0, 2.0] for name in names}, [0, 1], eta_squared=np.tile([0.4, 0.5], 20))
+    assert [one["feature"] for one in told] == [*names[1::2][:MAX_FEATURES]]
 
 
 def test_a_categorical_feature_without_categories_has_no_distribution():

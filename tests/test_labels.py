@@ -198,6 +198,17 @@ def test_match_labels_gives_new_names_by_size():
     assert match(line(50.0, 60.0, 70.0), line(0.0), rows=[1, 3, 2]).labels == ("segment-03", "segment-01", "segment-02")
 
 
+def test_match_labels_gives_new_names_among_equal_sizes_by_the_first_coordinate_and_then_the_next():
+    found = match([[1, 0], [0, 1], [0, 0]], np.empty((0, 2)), rows=[7, 7, 7])
+    assert found.labels == ("segment-03", "segment-02", "segment-01")
+
+
+def test_match_labels_of_no_centroids_retires_every_name():
+    found = match(np.empty((0, 1)), line(0.0, 1.0))
+    assert (found.labels, found.matched, found.retired) == ((), (), ("a", "b"))
+    assert found.distances.shape == found.margins.shape == (0,)
+
+
 def test_match_labels_never_reuses_a_retired_name():
     first = match(line(0.0, 5.0), line(0.0), used=("a", "segment-07"))
     assert first.labels == ("a", "segment-08")

@@ -85,6 +85,11 @@ def test_share_noise_is_the_least_change_that_is_rare_enough_on_either_side(shar
     assert max(binom.sf(beyond - 1, n_rows, share), binom.cdf(below, n_rows, share)) > rare
 
 
+def test_share_noise_of_a_single_row_lets_a_share_be_nothing_or_all():
+    """Of 1001 rows the second segment has 5; the one row may well be one of them."""
+    assert share_noise(np.array([995, 5]), np.array([1, 0])) == pytest.approx([996 / 1001, 996 / 1001])
+
+
 def test_shift_noise_of_many_rows_is_three_standard_errors_of_a_single_segment():
     n_r, n_c = np.array([4 * 10**8]), np.array([10**8])
     assert shift_noise(n_r, n_c)[0] == pytest.approx(3.0 * np.sqrt(1 / n_r[0] + 1 / n_c[0]))

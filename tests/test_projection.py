@@ -42,6 +42,16 @@ def test_find_projection_has_no_share_below_zero_where_rounding_would():
     assert found.explained.sum() == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize("order", [[0, 1, 2], [0, 2, 1], [2, 0, 1]])
+def test_find_projection_has_a_zero_without_a_sign_where_a_feature_is_not_part_of_an_axis(order):
+    """Two features vary together, and the third by itself; -0.0 would be seen as such."""
+    X = np.array([[2.0, 2.0, 0.0], [-2.0, -2.0, 0.0], [0.0, 0.0, 1.0], [0.0, 0.0, -1.0]])[:, order]
+    axes = find_projection(X).axes
+    half = 0.5**0.5
+    assert axes == pytest.approx(np.array([[half, half, 0.0], [0.0, 0.0, 1.0]])[:, order])
+    assert not np.signbit(axes).any()
+
+
 def test_find_projection_is_exact_far_from_zero_in_single_precision():
     X = (np.random.default_rng(0).normal(size=(5000, 2)) * [2.0, 1.0] + 4096.0).astype(np.float32)
     assert find_projection(X).center == pytest.approx(X.astype(np.float64).mean(axis=0), abs=1e-9)
@@ -80,6 +90,14 @@ def test_tell_map_names_features_that_lie_alike_along_an_axis_in_their_order():
     names = [f"f{j:02d}" for j in range(40)]
     found = tell_map(X, np.zeros(30, int), ["all"], np.zeros((1, 40)), names, {})
     assert found["axes"][0]["strongest"] == names[:3]
+    found = tell_map(X * np.tile([0.9, 1.0], 20), np.zeros(30, int), ["all"], np.zeros((1, 40)), names, {})
+    assert found["axes"][0]["strongest"] == names[1:6:2]
+
+
+def test_tell_map_names_a_feature_with_six_tenths_of_the_largest_loading():
+    X = np.outer(np.linspace(-1, 1, 30), [0.8, 0.48, 0.36])
+    found = tell_map(X, np.zeros(30, int), ["all"], np.zeros((1, 3)), "abc", {})
+    assert found["axes"][0]["strongest"] == ["a", "b"]
 
 
 def test_tell_map_sets_the_centroids_of_now_and_then_side_by_side():

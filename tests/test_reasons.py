@@ -5,7 +5,7 @@ import math
 import pytest
 
 from kmstream.config import DriftConfig, Threshold
-from kmstream.drift import MEASURES
+from kmstream.drift_figures import MEASURES
 from kmstream.reasons import find_reasons, find_too_few, plain_number, worst
 
 NEVER = Threshold(warn=1e9, alert=1e9)
@@ -108,6 +108,7 @@ def test_find_reasons_tells_a_shift_downwards():
         ({"missing_from": 0.25, "missing_to": 0.0}, "; missing values fell from 25.0 % to 0.0 %"),
         ({"missing_from": 0.0, "missing_to": 0.01}, "; missing values rose from 0.0 % to 1.0 %"),
         ({"missing_from": 0.0, "missing_to": 0.0099}, ""),
+        ({"missing_from": 0.25, "missing_to": 0.25}, ""),
         (
             {"unseen_from": 0.1, "unseen_to": 0.4},
             "; categories unknown at the baseline, or none, rose from 10.0 % to 40.0 %",
@@ -164,6 +165,8 @@ def test_find_reasons_puts_alerts_first_and_each_by_how_far_it_is_beyond():
         *("feature_psi", "inertia_ratio"),
         *("share_psi", "share_change", "outlier_share"),
     ]
+    limits = only(share_change=(0.1, 1.0), inertia_ratio=(0.0, 9.0))  # 1.25 times; 1.62, its value where the limit is 0
+    assert [one.measure for one in find(limits)] == ["inertia_ratio", "share_change"]
 
 
 def test_worst_is_the_severity_of_the_strongest_reason():

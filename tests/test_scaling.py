@@ -99,12 +99,23 @@ def test_learn_scaling_takes_a_spread_that_can_not_be_divided_by_for_none(scalin
     assert found.scale.tolist() == [1.0]
 
 
+@pytest.mark.parametrize(("roundings", "flat"), [(10, True), (10.5, False)])
+def test_learn_scaling_takes_a_spread_of_ten_roundings_for_none(roundings, flat):
+    """A rounding is 2**-52 of the largest number."""
+    spread = roundings * 2.0**-52
+    found = learn(make_features(scaling="minmax"), [[1.0, 1.0 - spread]])
+    assert found.scale.tolist() == [1.0 if flat else spread]
+
+
 @pytest.mark.parametrize(("scaling", "on_missing"), [("robust", "mean"), ("standard", "median"), ("standard", "mean")])
 def test_learn_scaling_holds_no_nan_where_the_sample_missed_a_rare_feature(scaling, on_missing):
-    columns, sample = summarise_columns([[1.0, 2.0, NAN, NAN, NAN]]), [np.full(2, NAN)]
-    found = learn_scaling(make_features(scaling=scaling, on_missing=on_missing), columns, sample, np.ones(2), {})
-    for values in (found.center, found.scale, found.fill, found.edges):
-        assert np.isfinite(values).all()
+    """Nor where a row has one that counts for none. The mean stands for all of them."""
+    features = make_features(scaling=scaling, on_missing=on_missing)
+    columns = summarise_columns([[1.0, 2.0, NAN, NAN, NAN]])
+    for value, weight in ((NAN, 1.0), (9.0, 0.0)):
+        found = learn_scaling(features, columns, [np.array([value, NAN])], np.array([weight, 1.0]), {})
+        assert (found.center.tolist(), found.fill.tolist(), found.edges.tolist()) == ([1.5], [1.5], [[1.5] * 9])
+        assert found.scale.tolist() == [1.0 if scaling == "robust" else 0.5]
 
 
 LARGEST = np.finfo(np.float64).max
@@ -131,10 +142,13 @@ def test_learn_scaling_by_quartiles_or_not_at_all_takes_a_few_numbers_of_any_siz
     assert np.isfinite([found.center, found.scale, found.fill]).all()
 
 
-def test_learn_scaling_of_categories_alone_has_no_bins():
-    features = make_features((), categorical=("c",))
+@pytest.mark.parametrize("scaling", SCALINGS)
+@pytest.mark.parametrize("on_missing", ["mean", "median"])
+def test_learn_scaling_of_categories_alone_has_no_bins(scaling, on_missing):
+    features = make_features((), categorical=("c",), scaling=scaling, on_missing=on_missing)
     found = learn_scaling(features, ColumnSummary.empty(0), [], np.ones(3), {"c": {"a": 3}})
-    assert (found.edges.shape, found.center.shape) == ((0, 0), (0,))
+    assert found.edges.shape == (0, 0)
+    assert found.center.shape == found.scale.shape == found.fill.shape == (0,)
 
 
 def test_learn_scaling_sorts_the_categories_of_each_feature():

@@ -39,7 +39,8 @@ def test_closest_pairs_come_first_with_the_feature_that_tells_them_apart_best():
     assert closest[0]["higher"] == "s1"
     assert closest[0]["cohens_d"] == pytest.approx(-2 / np.sqrt(0.5))
     many = summarise_segments(*(noise + np.array([i, 0]) for i in range(12)))
-    assert len(tell(many)["closest"]) == CLOSEST_PAIRS
+    closest = [(one["cluster_label"], one["other_label"]) for one in tell(many)["closest"]]
+    assert closest == [(f"s{i}", f"s{i + 1}") for i in range(CLOSEST_PAIRS)]  # as near to each other: in their order
 
 
 def test_closest_pairs_are_told_by_a_feature_in_which_they_can_be_compared():
@@ -122,6 +123,13 @@ def test_segments_without_rows_are_in_no_pair_and_no_end():
     assert [(one["cluster_label"], one["other_label"]) for one in told["closest"]] == [("s1", "s2")]
 
 
+def test_ends_among_segments_of_equal_means_are_the_first_of_the_lowest_and_the_last_of_the_highest():
+    (feature,) = tell(summarise_segments(*[[6, 8], [6, 8], [1, 3], [1, 3]] * 6))["features"]
+    assert feature["lowest"] == {"cluster_label": "s2", "mean": 2}
+    assert feature["highest"] == {"cluster_label": "s21", "mean": 7}
+    assert feature["cohens_d"] == pytest.approx(5 / 2**0.5)
+
+
 def test_tell_profile_gives_means_and_spreads_as_people_know_them():
     """Age is (x - 40) / 10; spend is its log1p, unscaled; the channel is its shares."""
     features = make_features(("age", "spend"), log1p=("spend",), categorical=("channel",))
@@ -183,12 +191,15 @@ def test_tell_profile_has_a_mean_of_one_row_and_a_spread_of_two():
 
 
 def test_tell_profile_tells_of_a_category_the_missing_values_of_its_feature():
-    features = make_features((), categorical=("c", "d"))
-    scaling = make_scaling(0, categories=(("u", "v"), ("w",)))
-    sample = pa.table({"c": ["u", None, "v", "v"], "d": [None, None, None, "w"], "cluster_label": ["s0"] * 4})
-    told = tell_profile(summarise_segments([[1, 0, 0], [0, 1, 1]]), sample, ["s0"], features, scaling)
+    features = make_features(("x",), categorical=("c", "d"))
+    scaling = make_scaling(1, categories=(("u", "v"), ("w",)))
+    sample = pa.table(
+        {"x": [1.0, None, None, 2.0], "c": ["u", None, "v", "v"], "d": [None, None, None, "w"]}
+        | {"cluster_label": ["s0"] * 4}
+    )
+    told = tell_profile(summarise_segments([[1, 1, 0, 0], [2, 0, 1, 1]]), sample, ["s0"], features, scaling)
     missing = {name: figures["missing_share"] for name, figures in told["segments"][0]["features"].items()}
-    assert missing == {"c=u": 0.25, "c=v": 0.25, "d=w": 0.75}
+    assert missing == {"x": 0.5, "c=u": 0.25, "c=v": 0.25, "d=w": 0.75}
 
 
 def test_measure_sample_leaves_out_what_can_not_be_used():
@@ -201,7 +212,7 @@ def test_measure_sample_leaves_out_what_can_not_be_used():
         }
     )
     found = measure_sample(sample, ["s0", "s1", "s2"], make_features(("x",), log1p=("x",), categorical=("kind",)))
-    assert found.rows.tolist() == [5, 1, 0]
+    assert (found.rows.dtype, found.rows.tolist()) == (np.int64, [5, 1, 0])
     assert found.missing[:2].tolist() == [[pytest.approx(0.8), pytest.approx(0.2)], [0, 0]]
     assert np.isnan(found.missing[2]).all()
     assert found.quantiles[:2, 0, 2].tolist() == [1, 3]

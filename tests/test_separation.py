@@ -29,6 +29,30 @@ def test_analyse_variance_counts_a_segment_of_one_row():
     found = analyse_variance(summarise_segments([1, 3], [8]))
     assert (found.df_between, found.df_within) == (1, 1)
     assert found.eta_squared == pytest.approx([24 / 26])
+    assert found.f == pytest.approx([12])
+    assert found.p == pytest.approx([stats.f.sf(12, 1, 1)])
+
+
+def test_analyse_variance_does_not_depend_on_the_size_of_the_numbers():
+    """The first feature is that of the case by hand, however small; the second is large, and has noise of its own."""
+    small, large = 1e-12 * np.array([[1, 3], [2, 4], [6, 8]]), 1e6 * np.array([[1, 3], [2, 4], [6, 8]])
+    found = analyse_variance(summarise_segments(*np.stack([small, large], axis=2)))
+    assert found.eta_squared == pytest.approx([28 / 34] * 2)
+    assert found.f == pytest.approx([7, 7])
+    assert analyse_variance(summarise_segments(*small)).explained == pytest.approx(28 / 34)
+
+
+@pytest.mark.parametrize(("segments", "df_within"), [(([1, 2, 3],), 2), (([1, 2, 3], []), 2), (([5],), 0), (([],), 0)])
+def test_analyse_variance_of_one_segment_or_none_has_no_value(segments, df_within):
+    found = analyse_variance(summarise_segments(*segments))
+    assert np.isnan([*found.eta_squared, *found.f, *found.p, found.explained]).all()
+    assert (found.df_between, found.df_within) == (0, df_within)
+
+
+def test_analyse_variance_of_single_rows_has_no_test():
+    found = analyse_variance(summarise_segments([1], [2]))
+    assert (found.eta_squared.tolist(), found.explained, found.df_between, found.df_within) == ([1], 1, 1, 0)
+    assert np.isnan([found.f, found.p]).all()
 
 
 def test_analyse_variance_explains_what_the_inertia_leaves():
@@ -86,6 +110,23 @@ def test_cohens_d_is_in_standard_deviations_within_the_two():
     """Variances 1 (3 rows) and 4 (2 rows of 4 and 8 would be 8): pooled (2 * 1 + 1 * 8) / 3."""
     pairs = compare_pairs(summarise_segments([1, 2, 3], [4, 8]))
     assert pairs.cohens_d == pytest.approx(np.array([[-4 / np.sqrt(10 / 3)]]))
+
+
+def test_compare_pairs_has_a_distance_from_a_segment_of_one_row_and_no_test():
+    """The spread is that of the other one: 1 and 3 about 2. Two single rows have none, nor has a segment any rows."""
+    pairs = compare_pairs(summarise_segments([4], [1, 3], [], [9]))
+    assert (pairs.one.tolist(), pairs.two.tolist()) == ([0, 0, 1], [1, 3, 3])
+    assert pairs.cohens_d.ravel() == pytest.approx([2 / 2**0.5, np.nan, -7 / 2**0.5], nan_ok=True)
+    assert np.isnan([pairs.t, pairs.df, pairs.p, pairs.p_adjusted]).all()
+
+
+def test_compare_pairs_counts_rows_of_weights_below_one():
+    """Two rows of weight 0.625 each are 1.25 rows: squares of 1.25, on 0.25 degrees of freedom in either segment."""
+    pairs = compare_pairs(summarise_segments([1, 3], [5, 7], weights=[[0.625, 0.625]] * 2))
+    assert pairs.cohens_d.item() == pytest.approx(-4 / np.sqrt(2.5 / 0.5))
+    assert pairs.t.item() == pytest.approx(-4 / np.sqrt(2 * 1.25 / (0.25 * 1.25)))
+    assert pairs.df.item() == pytest.approx(0.5)
+    assert pairs.p.item() == pytest.approx(2 * stats.t.sf(2**0.5, 0.5))
 
 
 def test_holm_counts_the_tests_of_all_pairs_and_features():

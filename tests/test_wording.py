@@ -16,6 +16,7 @@ from kmstream.wording import (
     as_markdown,
     as_plot_text,
     as_sentence,
+    by_size,
     count,
     higher_first,
     hundredths,
@@ -29,9 +30,7 @@ from kmstream.wording import (
     signed,
     sort_names,
     tell_check,
-    tell_figure,
     tell_log1p,
-    tell_measures,
     tell_moves,
 )
 
@@ -84,7 +83,16 @@ def test_number_keeps_as_many_digits_as_asked_for(value, digits):
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(12.34, "+12.3"), (-0.5, "-0.5"), (0, "0"), (-0.0, "0"), (None, NOTHING), (math.nan, NOTHING), ("gone", "gone")],
+    [
+        (12.34, "+12.3"),
+        (0.004, "+0.004"),
+        (-0.5, "-0.5"),
+        (0, "0"),
+        (-0.0, "0"),
+        (None, NOTHING),
+        (math.nan, NOTHING),
+        ("gone", "gone"),
+    ],
 )
 def test_signed_has_a_sign_where_there_is_a_change(value, text):
     assert signed(value) == text
@@ -99,10 +107,12 @@ def test_signed_has_a_sign_where_there_is_a_change(value, text):
         (1, "100 %"),
         (0.9999, "100.0 %"),  # not all
         (0.05, "5.0 %"),
+        (0.01, "1.0 %"),
         (-0.5, "-50.0 %"),
         (0.001, "0.1 %"),
         (0.00099, "0.099 %"),
         (-0.00099, "-0.099 %"),
+        (0.00012345, "0.012 %"),
     ],
 )
 def test_percent_has_one_decimal_or_more_where_it_is_tiny(share, text):
@@ -159,12 +169,6 @@ def test_moment_is_a_time_to_the_minute_and_anything_else_as_it_is(created, text
 
 def test_as_sentence_changes_the_first_letter_alone():
     assert [as_sentence(text) for text in ("a B c.", "B", "", "\u00e9tat")] == ["A B c.", "B", "", "\u00c9tat"]
-
-
-def test_tell_figure_has_the_unit_of_its_measure():
-    told = [tell_figure(measure, 0.05) for measure in ("outlier_share", "share_change", "share_psi", "inertia_ratio")]
-    assert told == ["5.0\u00a0%", "5.0\u00a0points", "0.05", "0.05"]
-    assert tell_figure("share_change", -0.05) == "-5.0\u00a0points"
 
 
 def make_entities(compared, moves, moved, **keys):
@@ -229,25 +233,14 @@ def test_tell_check_of_frozen_names_names_them_in_order(gone, new, text):
     assert tell_check(check, iter(gone), iter(new)) == text
 
 
-@pytest.mark.parametrize(
-    ("measures", "text"),
-    [
-        ([], ""),
-        (["share_change"], "changes of shares"),
-        (["centroid_shift", "outlier_share"], "shifts of centroids and outliers"),
-        (
-            ["share_psi", "inertia_ratio", "feature_psi"],
-            "the PSI of the shares, inertia and the PSI of features",
-        ),
-    ],
-)
-def test_tell_measures_is_a_list_with_and_before_the_last(measures, text):
-    assert tell_measures(measures) == text
-
-
 @pytest.mark.parametrize(("higher", "pair"), [("a", ("a", "b")), ("b", ("b", "a"))])
 def test_higher_first_begins_with_the_higher_mean(higher, pair):
     assert higher_first({"cluster_label": "a", "other_label": "b", "higher": higher}) == pair
+
+
+def test_by_size_puts_the_largest_segment_first_and_keeps_the_order_of_equal_ones():
+    segments = [{"name": name, "rows": rows} for name, rows in (("a", 5), ("b", 90), ("c", 5), ("d", 20))]
+    assert [segment["name"] for segment in by_size(iter(segments))] == ["b", "d", "a", "c"]
 
 
 # --- names -----------------------------------------------------------------------------------------------------------
