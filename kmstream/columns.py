@@ -72,7 +72,7 @@ def take_seconds(batch: pa.Table, time: str) -> FloatArray:
     parts = [to_strings(column) for column in columns]
     texts = pc.binary_join_element_wise(*parts, "-").to_pylist()
     seconds = {text: float("nan") if text is None else parse_time(text) for text in set(texts)}
-    return np.array([seconds[text] for text in texts], dtype=np.float64)
+    return np.array([seconds[text] for text in texts])
 
 
 def parse_time(value: str | date) -> float:

@@ -186,7 +186,7 @@ def _exact_pass(
         msg = f"{weight:g} usable rows; expected at least n_clusters={len(centroids)}"
         raise TooFewRowsError(msg)
     usable = sample.X if sample.weights is None else sample.X[sample.weights > 0]
-    moved = move_centroids(centroids, total.counts, total.sums, usable)
+    moved = move_centroids(total.counts, total.sums, usable)
     seconds, inertia = time.perf_counter() - started, total.sse(centroids) / weight
     return moved, total.counts, FitPass("exact", run.dataset.rows, inertia, largest_move(centroids, moved), seconds)
 

@@ -32,8 +32,9 @@ def share_js(reference_rows: NDArray[np.number], current_rows: NDArray[np.number
     """
     if not reference_rows.sum() or not current_rows.sum():
         return 0.0
-    distance = float(jensenshannon(reference_rows.astype(np.float64), current_rows.astype(np.float64), base=2))
-    return 0.0 if np.isnan(distance) else distance  # rounding below 0 under its root
+    with np.errstate(invalid="ignore"):  # rounding may take what is under its root below 0
+        distance = float(jensenshannon(reference_rows.astype(np.float64), current_rows.astype(np.float64), base=2))
+    return 0.0 if np.isnan(distance) else distance
 
 
 def share_chi2(reference_rows: NDArray[np.number], current_rows: NDArray[np.number]) -> tuple[float, float]:

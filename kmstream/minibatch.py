@@ -26,9 +26,9 @@ def start_minibatch(start: SampleFit, *, seed: int) -> "MiniBatchKMeans":
     centroids = start.centroids.astype(np.float32)
     # reassignment_ratio=0: the default throws small clusters away at random, at every step.
     model = MiniBatchKMeans(
-        len(centroids), init=centroids, n_init=1, reassignment_ratio=0.0, compute_labels=False, random_state=seed
+        len(centroids), init=centroids, reassignment_ratio=0.0, compute_labels=False, random_state=seed
     )
-    return model.partial_fit(centroids, sample_weight=start.rows.astype(np.float32))
+    return model.partial_fit(centroids, sample_weight=start.rows)
 
 
 def stream_minibatches(

@@ -128,6 +128,18 @@ def test_sum_by_cluster_loses_no_digits_far_from_zero(offset):
     np.testing.assert_allclose(found.sse(CORNERS + offset), np.square(X - near[ids]).sum(), rtol=1e-9)
 
 
+def test_sum_by_cluster_assigns_rows_as_find_nearest_does():
+    X, centroids = np.array([[1.0], [0.0]], dtype=np.float32), np.array([[1 / 3], [1 / 3 + 1e-12]])  # one float32
+    assert find_nearest(X, centroids).cluster_ids.tolist() == [0, 0]
+    assert sum_by_cluster(make_rows(X), centroids, ClusterSums.empty(2, 1)).counts.tolist() == [2, 0]
+
+
+def test_sum_by_cluster_counts_rows_in_whole_numbers_and_weights_not():
+    for weights, kind in ((None, np.int64), ([1.0, 1.0], np.float64)):
+        rows = make_rows(CORNERS[:2], weights=weights)
+        assert sum_by_cluster(rows, CORNERS, ClusterSums.empty(4, 3)).counts.dtype == kind
+
+
 @given(st.integers(0, 1000), st.sampled_from(OFFSETS), st.sampled_from([1e-2, 1.0, 30.0]), st.integers(1, 5))
 def test_cluster_sums_sse_is_that_of_the_direct_sum(seed, offset, spread, n_parts):
     rng = np.random.default_rng(seed)
@@ -294,6 +306,13 @@ def test_counts_of_rows_and_squares_take_a_weighted_row_for_that_many_rows(times
     assert (one, len(many.X)) == (pytest.approx(two, rel=1e-12), n)
 
 
+def test_add_squares_adds_each_squared_distance_as_often_as_its_row_counts():
+    distances = np.array([2.0, 3.0, 4.0], dtype=np.float32)
+    rows = make_rows(np.empty((3, 0)), [True, False, True])
+    assert add_squares(distances, rows, 1.0) == 1 + 4 + 16
+    assert add_squares(distances, make_rows(rows.X, rows.keep, [0.5, 9.0, 2.0]), 1.0) == 1 + 0.5 * 4 + 2 * 16
+
+
 @pytest.mark.parametrize("size", [1e-6, 1e6])
 def test_weights_that_are_all_so_many_times_larger_change_no_mean(size):
     one, two = (
@@ -322,6 +341,8 @@ def test_rows_without_weight_change_nothing():
 def test_find_radii_are_root_mean_squared_distances():
     rows = make_rows([[1.0], [3.0], [10.0]], weights=[3.0, 1.0, 0.0])
     np.testing.assert_allclose(find_radii(rows, np.array([[0.0], [10.0], [99.0]])), [np.sqrt((3 + 9) / 4), 0.0, 0.0])
+    rows = make_rows([[1.0], [3.0], [10.0]], weights=[0.25, 0.25, 0.25])
+    np.testing.assert_allclose(find_radii(rows, np.array([[0.0], [12.0]])), [np.sqrt((1 + 9) / 2), 2.0])
     rows = make_rows([[1.0], [3.0], [10.0]], keep=[True, False, True])
     np.testing.assert_allclose(find_radii(rows, np.array([[0.0], [12.0]])), [1.0, 2.0])
 
@@ -330,24 +351,25 @@ def test_find_radii_are_root_mean_squared_distances():
 
 
 def test_move_centroids_takes_the_mean_of_each():
-    moved = move_centroids(np.zeros((2, 1)), np.array([2, 4]), np.array([[2.0], [20.0]]), np.zeros((1, 1), np.float32))
+    moved = move_centroids(np.array([2, 4]), np.array([[2.0], [20.0]]), np.zeros((1, 1), np.float32))
     assert moved.tolist() == [[1.0], [5.0]]
 
 
 def test_move_centroids_takes_the_weighted_mean_where_all_rows_weigh_less_than_one():
-    moved = move_centroids(np.zeros((1, 1)), np.array([0.5]), np.array([[2.0]]), np.zeros((1, 1), np.float32))
+    moved = move_centroids(np.array([0.5]), np.array([[2.0]]), np.zeros((1, 1), np.float32))
     assert moved.tolist() == [[4.0]]
 
 
 def test_move_centroids_puts_an_empty_one_where_the_fit_is_worst():
     sample = np.array([[0.0], [4.0], [9.0], [20.0]], dtype=np.float32)
-    centroids = np.array([[0.0], [50.0], [60.0]])
-    moved = move_centroids(centroids, np.array([3, 0, 0]), np.array([[3.0], [0.0], [0.0]]), sample)
+    moved = move_centroids(np.array([3, 0, 0]), np.array([[3.0], [0.0], [0.0]]), sample)
     assert moved.tolist() == [[1.0], [20.0], [9.0]]  # 9 is farther than 4 from both 1 and 20
+    moved = move_centroids(np.array([0, 0, 1]), np.array([[0.0], [0.0], [1.0]]), sample)
+    assert moved.tolist() == [[20.0], [9.0], [1.0]]
 
 
 def test_largest_move_is_that_of_the_centroid_that_moved_most():
-    assert largest_move(np.zeros((2, 2)), np.array([[1.0, 0.0], [3.0, 4.0]])) == 5.0
+    assert largest_move(np.array([[7.0, 0.0], [1.0, -1.0]]), np.array([[8.0, 0.0], [4.0, 3.0]])) == 5.0
 
 
 def test_find_origin_is_amid_far_centroids_feature_by_feature():

@@ -2,7 +2,7 @@
 
 import math
 import time
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 
 import numpy as np
@@ -196,6 +196,7 @@ def test_parse_time_of_what_is_no_time_is_nan(text):
 
 def test_parse_time_takes_a_time_without_a_zone_for_utc():
     assert parse_time(TODAY) == parse_time(TODAY.replace(tzinfo=UTC)) == SECONDS
+    assert parse_time(TODAY.replace(hour=9, tzinfo=timezone(timedelta(hours=9)))) == SECONDS
 
 
 @pytest.mark.skipif(not hasattr(time, "tzset"), reason="the zone of a process can't be set here")

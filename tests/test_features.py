@@ -257,6 +257,11 @@ def test_apply_missing_policy_gives_a_row_the_first_of_its_reasons():
     assert (keep.tolist(), skipped) == ([False, False, True], {"x: missing": 1, "y: missing": 1})
 
 
+def test_apply_missing_policy_names_a_feature_as_its_column_is_called():
+    with pytest.raises(InvalidFeatureError, match=r"^feature 'paid: in EUR' is missing in 2 of 3 rows; k-means needs"):
+        apply_missing_policy({"paid: in EUR: missing": np.array([True, False, True])}, 3, make_features())
+
+
 def test_take_columns_takes_rows_in_original_units():
     batch = pa.table({"c": [7, 8, 9], "x": pa.array([1, None, 3], pa.int8()), "id": [0, 1, 2]})
     found = take_columns(batch, make_features(categorical=("c",), log1p=("x",)), np.array([1, 2]))
@@ -305,5 +310,5 @@ def test_to_original_units_changes_nothing_in_its_argument():
 
 def test_units_are_turned_with_the_digits_of_a_float64():
     X, scaling = np.array([[1 / 3]], dtype=np.float32), make_scaling(center=1e5, scale=7.7)
-    assert to_original_units(X, make_features(), scaling)[0, 0] == float(X[0, 0]) * 7.7 + 1e5
-    assert to_scaled_units(X, make_features(), scaling)[0, 0] == (float(X[0, 0]) - 1e5) / 7.7
+    assert to_original_units(X, make_features(), scaling).tolist() == [[float(X[0, 0]) * 7.7 + 1e5]]
+    assert to_scaled_units(X, make_features(), scaling).tolist() == [[(float(X[0, 0]) - 1e5) / 7.7]]

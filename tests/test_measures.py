@@ -48,6 +48,11 @@ def test_share_js_is_0_for_equal_shares_and_1_for_none_in_common():
     assert share_js(np.array([5, 0, 5]), np.array([0, 9, 0])) == pytest.approx(1.0)
 
 
+def test_share_js_of_a_difference_too_small_for_float64_is_0():
+    one, two = np.array([10**9, 4 * 10**9]), np.array([10**9 + 1, 4 * 10**9])
+    assert share_js(one, two) == pytest.approx(0.0, abs=1e-7)
+
+
 @pytest.mark.parametrize(("one", "two"), [([0, 0], [3, 4]), ([3, 4], [0, 0]), ([0, 0], [0, 0])])
 def test_no_rows_on_a_side_are_no_difference(one, two):
     one, two = np.array(one), np.array(two)
@@ -72,6 +77,11 @@ def test_share_chi2_leaves_out_segments_without_rows_on_both_sides():
     assert share_chi2(np.array([50, 0, 50]), np.array([70, 0, 30])) == share_chi2(
         np.array([50, 50]), np.array([70, 30])
     )
+
+
+def test_share_chi2_counts_segments_that_have_a_single_row():
+    # Two of four rows on either side: 1, 1/2 and 1/2 are expected, so chi2 = 4 * (1/2)^2 / (1/2) = 2, at 2 degrees.
+    assert share_chi2(np.array([1, 1, 0]), np.array([1, 0, 1])) == pytest.approx((math.exp(-1), math.sqrt(2 / 4)))
 
 
 def test_inertia_ratio_is_that_of_the_means_per_row():

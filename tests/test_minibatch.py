@@ -57,6 +57,12 @@ def test_start_minibatch_takes_weights_that_are_not_whole_and_a_centroid_without
     np.testing.assert_allclose(model.cluster_centers_, [[0.25 * 2], [0.25 * 10 + 0.75 * 14], [50.0]], rtol=1e-6)
 
 
+def test_start_minibatch_keeps_a_small_segment_and_its_weight_beside_a_large_one():
+    model = start_minibatch(start_of([[0.0], [10.0]], [5000, 1]), seed=0)
+    stream_minibatches(model, [make_rows([*[[0.0]] * 99, [12.0]])], batch_size=50, still=NEVER[:2])
+    assert model.cluster_centers_.tolist() == [[0.0], [(10 + 12) / 2]]
+
+
 @pytest.mark.parametrize("weighted", [False, True])
 @settings(max_examples=30)
 @given(cuts=st.lists(st.integers(0, 900), max_size=8), batch_size=st.sampled_from([1, 64, 300, 2000]))
@@ -175,6 +181,7 @@ def test_stream_minibatches_goes_on_through_a_drifting_stream_and_settles_in_a_s
 def test_find_still_is_three_standard_errors_but_never_less_than_tol():
     found = find_still(start_of(np.zeros((4, 1)), [100, 400, 4, 0]), np.array([1.0, 0.0, 2.0, 0.0]), 0.01)
     np.testing.assert_allclose(found, [3 * 1.0 / 10, 0.01, 3 * 2.0 / 2, 0.01])
+    np.testing.assert_allclose(find_still(start_of([[0.0]], [0.25]), np.array([1.0]), 0.01), [3 * 1.0 / 0.5])
 
 
 def test_stream_minibatches_improves_the_centroids():

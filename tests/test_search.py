@@ -7,10 +7,13 @@ import pytest
 from builders import CORNERS, bits_of, exact_distances, make_blobs
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.cluster import KMeans
+from sklearn.cluster import KMeans, kmeans_plusplus
 
 from kmstream.errors import TooFewRowsError
 from kmstream.search import check_distinct_rows, polish_centroids, search_centroids
+from kmstream.search.draws import draw_core, seed_centroids
+from kmstream.search.settled import center_rows
+from kmstream.search.swaps import improve
 
 
 def sorted_rows(X):
@@ -94,6 +97,12 @@ def test_search_centroids_is_the_same_for_any_number_of_workers():
     with ThreadPoolExecutor(3) as pool:
         three = search_centroids(X, 30, n_init=4, seed=2, apply=pool.map)
     assert bits_of(one) == bits_of(three)
+
+
+def test_search_centroids_of_one_seed_is_the_same_every_time():
+    X = np.random.default_rng(0).normal(size=(3_500, 3)).astype(np.float32)  # no blobs: another draw ends elsewhere
+    one, again, other = (search_centroids(X, 25, n_init=1, seed=seed) for seed in (1, 1, 2))
+    assert bits_of(one) == bits_of(again) != bits_of(other)
 
 
 def test_search_centroids_gains_from_more_starts():
@@ -197,6 +206,126 @@ def test_check_distinct_rows_takes_both_zeros_for_one():
         check_distinct_rows(np.array([[0.0], [-0.0]], dtype=np.float32), 2)
 
 
+def test_check_distinct_rows_tells_the_smallest_numbers_apart():
+    check_distinct_rows(np.array([[1e-30], [2e-30]], dtype=np.float32), 2)
+
+
+# --- draws -----------------------------------------------------------------------------------------------------------
+
+
+def column_of(values_and_counts, weights=None):
+    """One feature, each value so many times in a row; measured from the median."""
+    X = np.repeat(*map(list, zip(*values_and_counts, strict=True))).astype(np.float32)[:, None]
+    return center_rows(X, weights)
+
+
+def test_center_rows_measures_each_feature_from_its_median():
+    rows, origin = center_rows(np.array([[0.0, 1000.0], [1.0, 1001.0], [5.0, 1003.0]], np.float32), None)
+    assert origin.tolist() == [1.0, 1001.0]
+    assert rows.points.tolist() == [[-1.0, -1.0, 1.0], [0.0, 0.0, 1.0], [4.0, 2.0, 1.0]]
+    assert (rows.squares.tolist(), rows.weights.tolist()) == ([2.0, 0.0, 20.0], [1.0, 1.0, 1.0])
+    assert (rows.points.dtype, rows.squares.dtype) == (np.float32, np.float32)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("each", [0.5, 1.0, 3.0])
+def test_draw_core_draws_half_by_weight_and_half_by_variance(seed, each):
+    """Around the mean of 0.4 the 60 rows at 0 have 60 * 0.16 = 9.6 of the variance, the 40 at 1 have 40 * 0.36 = 14.4.
+
+    So a row at 0 is drawn with 10 * (1/100 + 0.16/24) = 1/6, one at 1 with 10 * (1/100 + 0.36/24) = 1/4.
+    """
+    rows, _ = column_of([(0.0, 60), (1.0, 40)], np.full(100, each))
+    core = draw_core(rows, 20, np.random.default_rng(seed))
+    np.testing.assert_allclose(core.X.ravel(), np.repeat([0.0, 1.0], 10))
+    np.testing.assert_allclose(core.weights, np.repeat([6 * each, 4 * each], 10), rtol=1e-6)
+    np.testing.assert_array_equal(core.squares, core.X.ravel() ** 2)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_draw_core_has_what_is_rare_and_far_off_for_sure(seed):
+    rows, _ = column_of([(-5.0, 2), (0.0, 96), (5.0, 2)])
+    core = draw_core(rows, 20, np.random.default_rng(seed))
+    np.testing.assert_allclose(core.X.ravel(), [-5, -5, *[0] * 16, 5, 5])
+    np.testing.assert_allclose(core.weights, [1, 1, *[6] * 16, 1, 1], rtol=1e-6)
+
+
+def test_draw_core_of_no_more_rows_than_that_is_all_of_them():
+    rows, _ = column_of([(0.0, 3), (1.0, 2)])
+    assert draw_core(rows, 5, np.random.default_rng(0)) is rows
+    alike, _ = column_of([(7.0, 10)])
+    assert draw_core(alike, 5, np.random.default_rng(0)).weights.tolist() == [2.0] * 5
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_seed_centroids_draws_no_two_alike_while_there_are_others(seed):
+    rows, origin = column_of([(2.0, 20), (5.0, 1), (6.0, 50), (9.0, 9), (11.0, 1)])
+    for n_clusters in (3, 5):
+        drawn = (seed_centroids(rows, n_clusters, np.random.default_rng(seed)) + origin).ravel()
+        assert len(set(drawn.tolist()) & {2.0, 5.0, 6.0, 9.0, 11.0}) == n_clusters
+        assert drawn.dtype == np.float32
+    assert len(seed_centroids(rows, 7, np.random.default_rng(seed))) == 7
+
+
+def test_seed_centroids_are_a_good_deal_nearer_to_the_rows_than_those_of_a_single_draw_each():
+    X = np.random.default_rng(0).normal(size=(500, 3)).astype(np.float32)
+    rows, _ = center_rows(X, None)
+    plain, ours = (
+        np.mean([inertia_of(some, draw(seed)) for seed in range(8)])
+        for some, draw in (
+            (X, lambda seed: kmeans_plusplus(X, 12, n_local_trials=1, random_state=seed)[0]),
+            (rows.X, lambda seed: seed_centroids(rows, 12, np.random.default_rng(seed))),
+        )
+    )
+    assert ours < 0.88 * plain
+
+
+# --- swaps -----------------------------------------------------------------------------------------------------------
+
+
+def improve_1d(X, start, *, weights=None):
+    """Give up at the first swap that fails; centroids in order."""
+    rows, origin = center_rows(np.array(X, np.float32)[:, None], weights)
+    found = improve(rows, (np.array(start)[:, None] - origin).astype(np.float32), np.random.default_rng(0), 1)
+    return np.sort((found.centroids + origin).ravel()), found.inertia
+
+
+def test_improve_takes_a_centroid_without_rows_to_where_it_pays_most():
+    X = [-1, 1, 9, 11, 19, 21]
+    for start in ([5.0, 20.0, 20.0], [5.0, 20.0, 1000.0]):
+        centroids, inertia = improve_1d(X, start)
+        assert (centroids.tolist(), inertia) == ([0.0, 10.0, 20.0], 6.0)
+    for n_clusters in (2, 3):
+        centroids, _ = improve_1d(X[: 2 * n_clusters], [5.0, *[1000.0] * (n_clusters - 1)])
+        assert centroids.tolist() == [0.0, 10.0, 20.0][:n_clusters]
+
+
+def test_improve_moves_the_centroid_that_is_missed_least_whatever_the_unit_and_the_weights():
+    """Weights of 0.1, and two piles at 200 that are to be told apart, which saves 2 * 1.8^2 = 6.48.
+
+    The piles around 0 and 1 lose 2 * 10 * 0.5^2 = 5 by sharing a centroid; it would be 10 if that stayed where it is.
+    The small pile at 100 would lose 0.5 * 10 / 10.5 * 4^2 = 7.62.
+    """
+    piles = {-0.4: 50, 0.4: 50, 0.6: 50, 1.4: 50, 100.0: 5, 104.0: 100, 200.0: 10, 203.6: 10}
+    X, start = np.repeat(list(piles), list(piles.values())), np.array([0.0, 1.0, 100.0, 104.0, 201.8])
+    centroids, inertia = improve_1d(0.01 * X, 0.01 * start, weights=np.full(len(X), 0.1))
+    np.testing.assert_allclose(centroids, [0.005, 1.0, 1.04, 2.0, 2.036], atol=1e-5)
+    assert inertia == pytest.approx(20 * (0.5**2 + 0.4**2) * 1e-4, rel=1e-3)
+
+
+def test_improve_with_more_patience_is_never_worse_and_at_times_better():
+    X = np.random.default_rng(1).uniform(size=(150, 2)).astype(np.float32)
+    rows, origin = center_rows(X, None)
+    hasty, patient = (
+        np.array([improve(rows, X[i : i + 12] - origin, np.random.default_rng(i), n).inertia for i in range(6)])
+        for n in (1, 6)
+    )
+    assert (patient <= hasty).all()
+    assert patient.mean() < hasty.mean()
+
+
+# --- known centroids -------------------------------------------------------------------------------------------------
+
+
 def test_polish_centroids_keeps_the_order_of_the_known_ones():
     X, _ = make_blobs(CORNERS, 100, spread=0.2)
     found = polish_centroids(X, CORNERS[::-1] + 0.5)
@@ -233,3 +362,17 @@ def test_polish_centroids_moves_one_without_rows_to_where_the_fit_is_worst():
     X, _ = make_blobs(CORNERS, 100, spread=0.2)
     found = polish_centroids(X, np.vstack([CORNERS[:3], np.full((1, CORNERS.shape[1]), 1e4)]))
     np.testing.assert_allclose(found.centroids, CORNERS, atol=0.1)
+
+
+def test_polish_centroids_moves_several_without_rows():
+    X, _ = make_blobs(CORNERS, 100, spread=0.2)
+    found = polish_centroids(X, np.vstack([CORNERS[:2], np.full((2, CORNERS.shape[1]), 1e4)]))
+    np.testing.assert_allclose(sorted_rows(found.centroids.round()), sorted_rows(CORNERS))
+
+
+def test_polish_centroids_goes_on_until_an_iteration_gains_less_than_a_millionth():
+    X = np.random.default_rng(0).uniform(size=(2_000, 2)).astype(np.float32)
+    for i in range(3):
+        found = polish_centroids(X, X[i : i + 6].astype(np.float64))
+        after = means_of(X, exact_distances(X, found.centroids).argmin(axis=1))
+        assert inertia_of(X, found.centroids) <= inertia_of(X, after) * (1 + 1.2e-6)

@@ -105,7 +105,7 @@ HOLES[:, :TILE_ROWS] = LONG[:, :TILE_ROWS]  # one tile has none
 COUNTED = {
     "none": None,
     "all": np.ones(LONG.shape[1], dtype=np.int64),
-    "some": (np.arange(LONG.shape[1]) % 100 > 0).astype(np.int64),
+    "some": ((np.arange(LONG.shape[1]) % 100 > 0) | (np.arange(LONG.shape[1]) < TILE_ROWS)).astype(np.int64),
     "weights": np.random.default_rng(4).gamma(1.0, size=LONG.shape[1]),
 }
 TILE_ENDS = [TILE_ROWS, 2 * TILE_ROWS, 3 * TILE_ROWS]

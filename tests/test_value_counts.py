@@ -48,6 +48,18 @@ def test_value_counts_count_a_weighted_row_as_that_many_rows(values, times, poli
     )  # rows of the file, whatever they weigh
 
 
+def test_value_counts_add_the_rows_of_a_batch_to_those_before_it():
+    features = make_features(categorical=("c",), on_missing="skip")
+    scaling = make_scaling(categories=(("a",),))
+    found = ValueCounts.empty(scaling)
+    assert found.bins.dtype == np.int64
+    for x, c in (([0.5, 1.0, NAN], ["a", "z", "a"]), ([0.7, 9.0], ["y", "z"])):
+        found = found.add(encode(pa.table({"x": x, "c": c}), features, scaling), scaling)
+    assert found.bins.tolist() == [[2, 1, 0, 1, 1]]  # below 1, to 2, to 3, from 3 on, missing
+    assert found.bins.dtype == np.int64
+    assert (found.skipped, found.unseen) == ({"x: missing": 1}, {"c": 3})
+
+
 def test_value_counts_of_parts_add_up_whatever_the_batches():
     rng = np.random.default_rng(0)
     batch = pa.table({"x": rng.normal(2.0, 1.0, 900), "c": rng.choice(["a", "z"], 900), "w": rng.random(900)})

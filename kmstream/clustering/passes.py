@@ -140,7 +140,7 @@ def add_squares(distances: Matrix, rows: Rows, total: float) -> float:
     return total
 
 
-def move_centroids(centroids: FloatArray, counts: Counts, sums: FloatArray, sample: Matrix) -> FloatArray:
+def move_centroids(counts: Counts, sums: FloatArray, sample: Matrix) -> FloatArray:
     """End an exact pass: each centroid becomes the mean of its rows.
 
     An empty one is put where the fit is worst: on the sampled row farthest from every other centroid, the next empty
@@ -148,11 +148,11 @@ def move_centroids(centroids: FloatArray, counts: Counts, sums: FloatArray, samp
 
     Parameters
     ----------
-    centroids, sums : ndarray of shape (n_clusters, n_features)
     counts : ndarray of shape (n_clusters,)
+    sums : ndarray of shape (n_clusters, n_features)
     sample : ndarray of shape (n_sample, n_features)
     """
-    moved = np.where(counts[:, None] > 0, sums / np.where(counts > 0, counts, 1)[:, None], centroids)
+    moved: FloatArray = sums / np.where(counts > 0, counts, 1)[:, None]
     for i in np.flatnonzero(counts == 0):
         others = moved[(counts > 0) | (np.arange(len(moved)) < i)]
         moved[i] = sample[find_nearest(sample, others).distances.argmax()]

@@ -153,7 +153,7 @@ def _scale_numeric(numeric: tuple[FloatArray, ...], scaling: Scaling, X: NDArray
                 part = np.where(np.isnan(part), scaling.fill[j], part)
             np.subtract(part, scaling.center[j], out=scaled)
             if bounds[j] < _FARTHEST:
-                np.multiply(scaled, inverse[j], out=X[tile, j], casting="same_kind")
+                np.multiply(scaled, inverse[j], out=X[tile, j])
             else:
                 X[tile, j] = np.clip(scaled * inverse[j], -_FARTHEST, _FARTHEST)
 

@@ -21,7 +21,7 @@ def sample_positions(n_rows: int, size: int, seed: int) -> IntArray:
     100
     """
     if size >= n_rows:
-        return np.arange(n_rows, dtype=np.int64)
+        return np.arange(n_rows)
     return np.sort(np.random.default_rng(seed).choice(n_rows, size, replace=False, shuffle=False))
 
 
