@@ -1,8 +1,8 @@
 """Segments in words: what is told of each, and the names proposed."""
 
-import builders  # noqa: F401  (registers the hypothesis profile)
 import numpy as np
 import pytest
+from builders import summarise_segments
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -86,12 +86,8 @@ def test_flights_early_or_late_have_no_ratio_of_delays():
 
 
 def test_of_two_delayed_segments_the_less_delayed_is_told_by_its_rank():
-    assert suggest_names(FLIGHTS) == (
-        "very-high-dep_delay",
-        "second-highest-arr_delay",
-        "very-high-distance",
-        "low-hour",
-    )
+    names = ("very-high-dep_delay", "second-highest-arr_delay", "very-high-distance", "low-hour")
+    assert suggest_names(FLIGHTS) == names
 
 
 def test_categories_are_described_by_what_is_frequent():
@@ -105,9 +101,9 @@ def test_categories_are_described_by_what_is_frequent():
 
 def test_categories_name_segments_with_hyphens_for_blanks():
     assert suggest_names(SHOPS) == ("channel-web", "channel-store", "payment-invoice", "payment-credit-card")
-    more = profile(["c=a", "c=b"], [0.2, 0.8], [0.4, 10.0], [[0.4, 0.6], [0.19, 0.81]])
-    assert suggest_names(more) == ("more-c-a", "average")
-    rare = profile(["c=a", "c=b"], [0.5, 0.5], [0.5, 1.0], [[0.02, 0.6], [0.3, 0.6]])
+    more = profile(["c=a", "c=b"], [0.2, 0.8], [0.4, 10.0], [[0.4, 0.6], [0.19, 0.81], [0.5, 0.6]])
+    assert suggest_names(more) == ("more-c-a", "average", "c-a")
+    rare = profile(["c=a", "c=b"], [0.5, 0.5], [0.5, 1.0], [[0.05, 0.6], [0.3, 0.6]])
     assert suggest_names(rare) == ("rarely-c-a", "less-c-a")
 
 
@@ -115,25 +111,29 @@ def test_categories_name_segments_with_hyphens_for_blanks():
     ("mean", "average", "sd", "text"),
     [
         (300.0, 100.0, 100.0, "x 3 times the average (300 against 100)"),
+        (150.0, 100.0, 50.0, "x 1.5 times the average (150 against 100)"),  # as wide a spread as ratios take
+        (160.0, 100.0, 200.0, "x 1.6 times the average (160 against 100)"),  # as far off as is told
         (1040.0, 100.0, 1000.0, "x 10 times the average (1,040 against 100)"),
-        (1530.0, 100.0, 1000.0, "x 15 times the average (1,530 against 100)"),
         (149.0, 100.0, 100.0, "x a little above the average (149 against 100)"),
+        (1000.0, 10.0, 100.0, "x 100 times the average (1,000 against 10)"),
         (1234.0, 10.0, 100.0, "x over 100 times the average (1,234 against 10)"),
-        (65.0, 100.0, 60.0, "x two thirds of the average (65 against 100)"),
+        (67.0, 100.0, 60.0, "x two thirds of the average (67 against 100)"),
+        (4.0, 7.0, 6.0, "x half of the average (4 against 7)"),
         (50.0, 100.0, 100.0, "x half of the average (50 against 100)"),
         (10.0, 100.0, 100.0, "x a tenth of the average (10 against 100)"),
-        (9.0, 100.0, 100.0, "x under a tenth of the average (9 against 100)"),
-        (1.0, 100.0, 100.0, "x under a tenth of the average (1 against 100)"),
+        (2.0, 21.0, 20.0, "x under a tenth of the average (2 against 21)"),
         (0.0, 100.0, 100.0, "x below the average (0 against 100)"),
-        (20.0, 12.0, 5.0, "x far above the average (20 against 12)"),  # a spread too narrow for ratios
+        (1.6, 1.0, 0.2, "x far above the average (1.6 against 1)"),  # a spread too narrow for ratios
         (-3.0, 2.0, 10.0, "x a little below the average (-3 against 2)"),
         (5.0, -2.0, 7.0, "x above the average (5 against -2)"),
         (1e-17, 1.0, 1.0, "x under a tenth of the average (0 against 1)"),
         (2011.2, 2010.9, 0.5, "x a little above the average (2,011.2 against 2,010.9)"),
         (999.6, 1009.6, 20.0, "x a little below the average (1,000 against 1,010)"),
+        (2e15, 1e15, 1e15, "x 2 times the average (2.00e+15 against 1.00e+15)"),
         (3e300, 1e300, 1e300, "x 3 times the average (3.00e+300 against 1.00e+300)"),
         (2e-9, 1e-9, 1e-9, "x 2 times the average (2e-09 against 1e-09)"),
         (1.00001e-9, 1e-9, 5e-15, "x far above the average"),  # no figure would show it
+        (1.0000003, 1.0000001, 5e-8, "x far above the average"),  # nor would six decimals
         (1.2, 1.0, 1.0, "close to the average in everything"),
     ],
 )
@@ -152,6 +152,9 @@ def test_the_words_follow_the_distance_and_the_size(mean, average, sd, text):
         (0.1234, 0.6, "less often c=a (12 % against 60 % overall)"),
         (0.0567, 0.6, "less often c=a (5.7 % against 60 % overall)"),
         (0.05, 0.6, "hardly ever c=a (5 % against 60 % overall)"),
+        (0.0005, 0.6, "hardly ever c=a (0.1 % against 60 % overall)"),
+        (0.9995, 0.7, "almost only c=a (over 99.9 % against 70 % overall)"),
+        (0.35, 0.3, "close to the average in everything"),
     ],
 )
 def test_the_words_of_a_category_follow_its_share(share, average, text):
@@ -166,11 +169,18 @@ def test_figures_that_say_nothing_are_left_out():
 def test_a_negative_mean_of_any_segment_rules_out_ratios():
     assert one(300.0, 100.0, 100.0, others=[-5.0]) == "x far above the average (300 against 100)"
     assert one(300.0, 100.0, 100.0, others=[0.0]) == "x 3 times the average (300 against 100)"
+    assert one(3e6, 1e6, 1e6, others=[-1e-5]) == "x 3 times the average (3,000,000 against 1,000,000)"  # rounding
 
 
 def test_the_first_feature_is_told_whatever_its_length():
     told = one(300.0, 100.0, 100.0, name="x" * 200)
     assert told == f"{'x' * 200} 3 times the average (300 against 100)"
+
+
+def test_the_second_feature_is_told_with_its_figures_up_to_120_characters():
+    for name, figures in (("y" * 54, " (2 against 0)"), ("y" * 55, "")):
+        found = profile(["x", name], [0.0, 0.0], [1.0, 1.0], [[3.0, 2.0], [-3.0, -2.0]])
+        assert describe_segments(found)[0] == f"x far above the average (3 against 0), {name} far above it{figures}"
 
 
 def test_a_name_with_line_ends_stays_on_one_line():
@@ -182,8 +192,7 @@ def test_a_name_with_line_ends_stays_on_one_line():
 def test_the_smallest_and_the_largest_shares_are_not_rounded_away():
     found = profile(["c=a", "c=b"], [0.5, 0.0001], [0.5, 0.01], [[0.9999, 0.02], [0.0001, 0.0]])
     assert describe_segments(found) == (
-        "c=b".join(["more often ", " (2 % against under 0.1 % overall), almost only c=a"])
-        + " (over 99.9 % against 50 % overall)",
+        "more often c=b (2 % against under 0.1 % overall), almost only c=a (over 99.9 % against 50 % overall)",
         "hardly ever c=a (under 0.1 % against 50 % overall)",
     )
 
@@ -198,6 +207,29 @@ def test_one_segment_is_all_rows_and_an_empty_one_has_none():
     assert describe_segments(nothing) == ("no rows", "no rows")
 
 
+def test_the_mean_of_an_empty_segment_changes_no_name_of_another():
+    found = profile(["x"], [0.0], [1.0], [[1.0], [-1.0], [-1.2]], shares=[0.5, 0.5, 0.0])
+    assert suggest_names(found) == ("high-x", "low-x", "no-rows")
+
+
+def test_twice_the_average_or_half_of_it_is_clear_and_too_near_to_tell_is_not():
+    found = profile(["x"], [100.0], [150.0], [[200.0], [50.0], [190.0], [52.0]])
+    assert suggest_names(found) == ("high-x", "low-x", "fairly-high-x", "fairly-low-x")
+    assert one(3.0, 1.0, 10.0, others=[5.0]) == "close to the average in everything"
+
+
+def test_features_as_far_off_are_told_in_the_order_of_the_columns():
+    names, mean = [f"x{j}" for j in range(40)], np.repeat([1.0, 2.0], 20)
+    found = profile(names, [0.0] * 40, [1.0] * 40, [mean, -mean])
+    assert [text.split()[0] for text in describe_segments(found)[0].split(", ")] == names[20:23]
+
+
+def test_a_category_with_an_equals_sign_belongs_to_its_feature():
+    found = profile(["c=a", "c=b=b"], [0.3, 0.7], [1.0, 0.4], [[0.6, 0.2], [0.3, 0.9]])
+    assert describe_segments(found)[0] == "mostly c=a (60 % against 30 % overall)"
+    assert suggest_names(found)[1] == "c-b=b"
+
+
 def test_nan_in_one_feature_leaves_the_others():
     found = profile(["x", "y"], [np.nan, 1.0], [1.0, 1.0], [[np.nan, 3.0], [1.0, 0.9]])
     assert describe_segments(found) == ("y 3 times the average (3 against 1)", "close to the average in everything")
@@ -209,24 +241,20 @@ def test_segments_told_by_the_same_words_take_in_the_next_feature():
 
 
 def test_segments_alike_in_words_are_told_by_rank_and_twins_by_a_number():
-    found = profile(["x"], [0.0], [1.0], [[3.0], [2.0], [5.0], [4.0], [-1.0], [-1.0]])
-    assert suggest_names(found) == (
-        *("third-highest-x", "4th-highest-x", "highest-x", "second-highest-x"),
-        *("lowest-x", "lowest-x-2"),
-    )
+    shares = [0.2, 0.2, 0.2, 0.2, 0.05, 0.15]
+    found = profile(["x"], [0.0], [1.0], [[3.0], [2.0], [5.0], [4.0], [-1.0], [-1.0]], shares=shares)
+    assert suggest_names(found)[:4] == ("third-highest-x", "4th-highest-x", "highest-x", "second-highest-x")
+    assert suggest_names(found)[4:] == ("lowest-x-2", "lowest-x")  # the larger one without a number
 
 
 def test_ranks_are_written_as_people_write_them():
     n = 125
     z = np.linspace(4.0, 2.0, n)[:, None]
     found = suggest_names(Profile(("x",), 1, z, np.zeros(1), z, np.full(n, 1 / n)))
-    shown = {
-        rank: found[rank - 1].removesuffix("-highest-x") for rank in (2, 3, 4, 11, 12, 13, 14, 21, 22, 23, 101, 111)
-    }
+    ranks = (2, 3, 4, 11, 12, 13, 14, 21, 22, 23, 101, 111)
+    shown = " ".join(found[rank - 1].removesuffix("-highest-x") for rank in ranks)
     assert found[0] == "highest-x"
-    assert list(shown.values()) == [
-        *("second", "third", "4th", "11th", "12th", "13th", "14th", "21st", "22nd", "23rd", "101st", "111th"),
-    ]
+    assert shown == "second third 4th 11th 12th 13th 14th 21st 22nd 23rd 101st 111th"
 
 
 def test_segments_alike_in_a_category_are_told_by_who_has_most_and_least_of_it():
@@ -235,7 +263,7 @@ def test_segments_alike_in_a_category_are_told_by_who_has_most_and_least_of_it()
 
 
 def test_a_segment_of_the_third_rank_is_told_by_a_feature_too_faint_for_its_description():
-    found = profile(["x", "y"], [0.0, 0.0], [1.0, 1.0], [[1.0, 0.1], [1.1, -0.1], [1.2, 0.0], [-3.3, 0.0]])
+    found = profile(["x", "y"], [0.0, 0.0], [1.0, 1.0], [[1.0, 0.05], [1.1, -0.1], [1.2, 0.0], [-3.3, 0.0]])
     assert suggest_names(found) == ("high-x-slightly-high-y", "second-highest-x", "highest-x", "very-low-x")
     assert describe_segments(found)[0] == "x above the average (1 against 0)"
 
@@ -273,8 +301,7 @@ def test_profile_segments_takes_logs_back_and_measures_spread_over_all_rows():
         np.zeros((3, 1)),
     )
     found = profile_segments(summary, features, scaling)
-    assert found.names == ("n", "spent", "c=a", "c=b")
-    assert found.n_numeric == 2
+    assert (found.names, found.n_numeric) == (("n", "spent", "c=a", "c=b"), 2)
     np.testing.assert_allclose(found.shares, [0.75, 0.25, 0])
     np.testing.assert_allclose(found.average, [10, np.expm1(2.25), 0.75, 0.25])
     np.testing.assert_allclose(found.means[:2], [[8, np.expm1(2), 1, 0], [16, np.expm1(3), 0, 1]])
@@ -284,12 +311,8 @@ def test_profile_segments_takes_logs_back_and_measures_spread_over_all_rows():
 def test_profile_segments_of_a_constant_feature_and_of_no_rows_has_no_differences():
     features = FeaturesConfig(numeric=("x",))
     scaling = Scaling(np.zeros(1), np.ones(1), np.zeros(1), np.zeros((1, 0)))
-    constant = ClusterSummary(
-        np.array([2, 1]), np.array([[0.1], [0.1]]), np.zeros((2, 1)), np.zeros(2), np.zeros((2, 1))
-    )
-    assert (
-        describe_segments(profile_segments(constant, features, scaling)) == ("close to the average in everything",) * 2
-    )
+    constant = profile_segments(summarise_segments([0.1, 0.1], [0.1]), features, scaling)
+    assert describe_segments(constant) == ("close to the average in everything",) * 2
     empty = ClusterSummary.empty(2, 1)
     assert describe_segments(profile_segments(empty, features, scaling)) == ("no rows", "no rows")
 

@@ -98,8 +98,9 @@ def test_compare_measures_a_move_by_a_spread_below_one():
     """Tenths of everything in the small case: the move is as many standard deviations as before."""
     rows_r, rows_c = ([[x / 10 for x in row] for row in rows] for rows in (ROWS_R, ROWS_C))
     sides = (observe_rows(rows, [[0.1], [1.1]], ("a", "b"), bins=np.array(BINS_R)) for rows in (rows_r, rows_c))
-    moved = by_label(compare(*sides, DEFAULTS, ["x"]))["a"]["moved_most"]
-    assert moved[0]["in_sd"] == pytest.approx(2 / np.std(np.ravel(ROWS_R)))
+    a = by_label(compare(*sides, DEFAULTS, ["x"]))["a"]
+    assert a["moved_most"][0]["in_sd"] == pytest.approx(2 / np.std(np.ravel(ROWS_R)))
+    assert a["centroid_shift_radii"] == pytest.approx(2.0)
 
 
 def test_compare_tells_the_three_features_that_moved_most():
@@ -113,6 +114,13 @@ def test_compare_tells_the_three_features_that_moved_most():
         ("y", 0.3),
         ("z", 0.2),
     ]
+
+
+def test_compare_tells_features_that_moved_alike_in_the_order_of_the_columns():
+    names, moved = [f"x{j}" for j in range(40)], np.repeat([0.25, 0.5], 20)
+    sides = (observe_rows([at - 1.0, at + 1.0], [np.zeros(40)], ("a",)) for at in (np.zeros(40), moved))
+    (segment,) = compare(*sides, DEFAULTS, names).segments
+    assert [one["feature"] for one in segment["moved_most"]] == names[20:23]
 
 
 def test_compare_takes_the_largest_share_change_of_those_that_shrank_too():
@@ -163,6 +171,7 @@ def test_compare_tells_shift_of_a_segment_without_a_radius_in_scaled_units():
     report = compare(reference, current, only(centroid_shift={"warn": 0.1, "alert": 9.0}), ["x"])
     (segment,) = report.segments
     assert (segment["centroid_shift_radii"], segment["standard_errors"]) == (0.5, None)
+    assert segment["moved_most"] == [{"feature": "x", "from": 10.0, "to": 15.0, "in_sd": 0.5}]
     assert [reason.measure for reason in report.reasons] == ["centroid_shift"]
 
 
@@ -214,6 +223,16 @@ def test_compare_with_a_window_without_rows_says_nothing_of_drift():
     report = compare(reference, nothing, DEFAULTS, ["x"])
     json.dumps(report.to_json(name="n", reference="v1", current="run"), allow_nan=False)
     assert not [reason.text for reason in report.reasons]
+
+
+def test_compare_with_a_window_of_missing_values_alone_tells_that_they_are_missing_and_nothing_else():
+    reference = observe_rows(ROWS_R * 100, CENTROIDS, ("a", "b"), bins=[[600, 0]])
+    nothing = observe_rows(np.empty((0, 1)), CENTROIDS, ("a", "b"), bins=[[0, 400]], outliers=[0, 0])
+    report = compare(reference, nothing, DEFAULTS, ["x"])
+    assert [(reason.measure, reason.feature, reason.severity) for reason in report.reasons] == [
+        ("feature_psi", "x", "alert")
+    ]
+    assert report.too_few_rows == tuple(measure for measure in MEASURES if measure != "feature_psi")
 
 
 def test_compare_with_a_reference_of_equal_rows_holds_no_infinite_ratio():
@@ -274,6 +293,7 @@ def test_to_json_holds_what_drift_json_promises():
     assert (content["schema_version"], content["name"]) == (1, "shop")
     assert (content["reference"], content["current"]) == ("v1", "v2")
     assert (content["severity"], content["ari"]) == ("warn", 0.25)
+    assert content["thresholds"] == {measure: {"warn": 1e-3, "alert": 1e9} for measure in MEASURES}
     keys = {"measure", "label", "feature", "value", "threshold", "severity"}
     assert all(reason.keys() >= keys for reason in content["reasons"])
     assert content["migration"] == {"labels_from": ["a", "b"], "labels_to": ["a", "b"], "rows": [[2, 0], [1, 1]]}

@@ -38,6 +38,12 @@ def test_compare_lays_the_effect_of_a_new_or_ended_segment_to_the_mix():
     assert (x["mix_effect"], x["within_effect"]) == (10.0, 0.0)
 
 
+def test_compare_lays_the_move_of_a_single_row_within_its_segment():
+    old, new = observe_rows([[1.0], [3.0]], [[2.0]], ("a",)), observe_rows([[4.0]], [[2.0]], ("a",))
+    (x,) = compare(old, new, DEFAULTS, ["x"]).features
+    assert (x["mix_effect"], x["within_effect"], x["mean_to"]) == (0.0, 2.0, 4.0)
+
+
 @pytest.mark.parametrize("n_rows", [10, 100, 1000])
 def test_compare_finds_no_feature_drift_in_a_smaller_window_of_equal_shares(n_rows):
     bins = np.array([[0, 0, 0, 0, 0, 0, 0, 4, 3, 3, 0]])  # a feature with many equal values: most bins hold nothing
@@ -85,13 +91,16 @@ def test_compare_measures_drift_of_a_categorical_feature_over_all_its_categories
 
 
 def test_compare_tells_categories_of_several_features_apart():
-    X = np.array([[1, 0, 1, 0], [1, 0, 0, 1], [0, 1, 0, 1]], dtype=float)
-    reference = observe_rows(X, [[0.0] * 4], ("a",), bins=np.empty((0, 3)))
-    current = observe_rows(X[1:], [[0.0] * 4], ("a",), bins=np.empty((0, 3)))
-    *_, c, d = compare(reference, current, DEFAULTS, ["c=a", "c=b", "d=a", "d=b"], {"c": 2, "d": 2}).features
-    assert (c["feature"], d["feature"]) == ("c", "d")
+    X = np.array([[1, 0, 1, 0, 1], [1, 0, 0, 1, 1], [0, 1, 0, 1, 0]], dtype=float)
+    reference = observe_rows(X, [[0.0] * 5], ("a",), bins=np.empty((0, 3)))
+    current = observe_rows(X[1:], [[0.0] * 5], ("a",), bins=np.empty((0, 3)))
+    names = ["c=a", "c=b", "d=a", "d=b", "e=a"]
+    *_, c, d, e = compare(reference, current, DEFAULTS, names, {"c": 2, "d": 2, "e": 1}).features
+    assert (c["feature"], d["feature"], e["feature"]) == ("c", "d", "e")
     assert c["psi"] == pytest.approx(psi(np.array([2, 1]), np.array([1, 1])))
     assert d["psi"] == pytest.approx(psi(np.array([1, 2]), np.array([0, 2])))
+    assert e["psi"] == pytest.approx(psi(np.array([2, 1]), np.array([1, 1])))
+    assert (e["unseen_from"], e["unseen_to"]) == (pytest.approx(1 / 3), 0.5)
 
 
 def test_compare_finds_no_drift_of_a_feature_without_any_value_now():

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from scipy.stats import t as student
 
 from kmstream.clustering import ClusterModel
-from kmstream.config import DriftConfig, parse_config
-from kmstream.drift import MEASURES
+from kmstream.config import DriftConfig, Threshold, parse_config
+from kmstream.drift_figures import MEASURES
+from kmstream.measures import psi
 from kmstream.pipeline import refresh, score
 from kmstream.summary import PARTITION
 from kmstream.thresholds import CEILING, FLOOR, learn_thresholds
@@ -22,6 +23,8 @@ from kmstream.thresholds import CEILING, FLOOR, learn_thresholds
 CONFIGURED = DriftConfig(thresholds="auto")
 MODEL = ClusterModel(make_features(("x",)), make_scaling(1), np.array([[0.0], [10.0]]), ("low", "high"))
 FAR = np.array([3.0, 3.0])
+SWING = [0.24, 0.36, 0.26, 0.34, 0.25, 0.35, 0.27, 0.33, 0.24, 0.36]  # of the second segment
+WIDE = CONFIGURED.model_copy(update={"share_change": Threshold(warn=0.15, alert=0.3)})
 
 
 def make_sample(shares_of_high, n_each=400, *, spread=1.0, seed=0):
@@ -37,8 +40,20 @@ def make_sample(shares_of_high, n_each=400, *, spread=1.0, seed=0):
     return pa.table({"x": np.concatenate(values), PARTITION: np.concatenate(places)})
 
 
+def make_partitions(*partitions):
+    """Partitions of these rows."""
+    places = np.repeat(np.arange(len(partitions), dtype=np.int32), [len(rows) for rows in partitions])
+    return pa.table({"x": np.concatenate(partitions), PARTITION: places})
+
+
 def learn(sample, share=0.1, configured=CONFIGURED):
     return learn_thresholds(configured, sample, MODEL, FAR, share=share)
+
+
+def bound(changes, n_apart=10):
+    """Student's prediction bound: what the next window exceeds once in two hundred."""
+    changes = np.array(changes)
+    return changes.mean() + student.isf(0.005, n_apart - 1) * changes.std(ddof=1) * np.sqrt(1 + 1 / n_apart)
 
 
 def test_partitions_that_differ_by_chance_alone_leave_half_of_what_is_configured():
@@ -50,26 +65,84 @@ def test_partitions_that_differ_by_chance_alone_leave_half_of_what_is_configured
     assert limits.outlier_share.warn == pytest.approx(0.01 + FLOOR * 0.01)
 
 
-def test_windows_of_too_few_sampled_rows_lower_nothing():
-    limits = learn(make_sample([0.3] * 10, 60)).limits
+@pytest.mark.parametrize(("n_each", "share"), [(60, 0.1), (10_000, 0.0006)])
+def test_windows_of_too_few_sampled_rows_lower_nothing(n_each, share):
+    limits = learn(make_sample([0.3] * 10, n_each), share).limits
     for measure in MEASURES:
         assert getattr(limits, measure) == getattr(CONFIGURED, measure)
 
 
 def test_a_share_that_swings_between_partitions_raises_its_threshold_and_no_other():
-    shares = [0.24, 0.36, 0.26, 0.34, 0.25, 0.35, 0.27, 0.33, 0.24, 0.36]
-    limits = learn(make_sample(shares, 4000)).limits
+    limits = learn(make_sample(SWING, 4000)).limits
     assert 0.07 < limits.share_change.warn < 0.15  # the swing is 0.06 either way
     assert limits.share_change.alert == pytest.approx(2 * limits.share_change.warn)  # as configured
     assert limits.inertia_ratio.warn == pytest.approx(1 + FLOOR * 0.2)
 
 
-def test_a_threshold_is_what_the_next_window_exceeds_once_in_two_hundred():
-    """Student's prediction bound, of changes from the mean 0.3; a partition is a tenth of what it is compared with."""
-    shares = [0.24, 0.36, 0.26, 0.34, 0.25, 0.35, 0.27, 0.33, 0.24, 0.36]
-    changes = np.abs(np.array(shares) - np.mean(shares)) / 0.9
-    bound = changes.mean() + student.isf(0.005, 9) * changes.std(ddof=1) * np.sqrt(1 + 1 / 10)
-    assert learn(make_sample(shares, 4000)).limits.share_change.warn == pytest.approx(bound)
+@pytest.mark.parametrize(
+    ("shares", "together", "n_apart"),
+    [
+        (SWING, 1, 10),
+        ([0.45, *[0.25] * 8, 0.45, 0.45], 2, 5),  # the last one and the first are neighbours too
+    ],
+)
+def test_a_threshold_is_what_the_next_window_exceeds_once_in_two_hundred(shares, together, n_apart):
+    """Changes are from the mean of all, which a window is part of."""
+    part = together / len(shares)
+    changes = [abs(np.mean(np.roll(shares, -i)[:together]) - np.mean(shares)) / (1 - part) for i in range(len(shares))]
+    limits = learn(make_sample(shares, 4000), part, WIDE).limits
+    assert limits.share_change.warn == pytest.approx(bound(changes, n_apart))
+
+
+def test_a_psi_is_learnt_from_its_root_as_it_grows_with_the_square_of_a_change():
+    whole = np.array([28_000, 12_000])
+    changes = [np.sqrt(psi(whole, np.array(rows))) / 0.9 for rows in [(3400, 600), (2200, 1800)] * 5]
+    limits = learn(make_sample([0.15, 0.45] * 5, 4000)).limits
+    assert limits.share_psi.warn == pytest.approx(bound(changes) ** 2)
+
+
+def test_the_inertia_is_learnt_from_the_partitions_that_lie_farther_out():
+    squares = [0.9, 1.1] * 5  # distance of each row to its centroid; their mean is 1
+    sample = make_partitions(*(np.repeat([0.0, 10.0], 200) + np.tile([-1.0, 1.0], 200) * one**0.5 for one in squares))
+    assert learn(sample).limits.inertia_ratio.warn == pytest.approx(1 + bound([0.0, 0.1 / 0.9] * 5), rel=1e-4)
+
+
+def test_outliers_are_learnt_from_the_rows_beyond_the_distance_of_their_segment():
+    even, odd = np.full(4000, 3.0), np.repeat([3.0, 4.0], [3920, 80])
+    limits = learn(make_partitions(*[even, odd] * 5)).limits
+    assert limits.outlier_share.warn == pytest.approx(0.01 + bound([0.0, 0.01 / 0.9] * 5))
+
+
+def test_a_categorical_feature_is_learnt_from_all_of_its_categories():
+    model = ClusterModel(
+        make_features(("x",), categorical=("c",)),
+        make_scaling(1, categories=(("a", "b", "d"),)),
+        np.array([[0.0, 0.4, 0.4, 0.2]]),
+        ("all",),
+    )
+    one, other = (np.repeat(["a", "b", "d"], n) for n in ((550, 250, 200), (250, 550, 200)))
+    sample = make_partitions(*[np.zeros(1000)] * 10).append_column("c", pa.array(np.concatenate([one, other] * 5)))
+    limits = learn_thresholds(CONFIGURED, sample, model, np.ones(1), share=0.1).limits
+    change = psi(np.array([4000, 4000, 2000]), np.array([550, 250, 200]))
+    assert limits.feature_psi.warn == pytest.approx(change / 0.9**2)
+
+
+def test_of_a_partition_larger_than_the_window_the_same_rows_are_drawn_every_time_and_none_twice():
+    sample = make_sample([0.2, 0.4] * 5, 1000)
+    nearly, whole = learn(sample, 0.099).limits, learn(sample, 0.1).limits
+    assert nearly == learn(sample, 0.099).limits
+    assert nearly.share_change.warn == pytest.approx(whole.share_change.warn, rel=0.1)
+
+
+def test_a_first_partition_without_sampled_rows_changes_nothing():
+    sample = make_sample([0.15, 0.4] * 5, 1000)
+    later = sample.set_column(1, PARTITION, pa.array(sample.column(PARTITION).to_numpy() + 1))
+    assert learn(later, configured=WIDE) == learn(sample, configured=WIDE)
+
+
+def test_a_threshold_configured_at_no_change_stays_there():
+    configured = CONFIGURED.model_copy(update={"share_change": Threshold(warn=0.0, alert=0.1)})
+    assert learn(make_sample(SWING, 400), configured=configured).limits.share_change == configured.share_change
 
 
 def test_neighbours_together_differ_less_where_they_swing_and_as_much_where_they_drift():
@@ -107,7 +180,7 @@ def test_what_is_configured_holds_where_there_are_too_few_partitions():
 def test_what_is_configured_holds_for_a_reference_without_partitions():
     found = learn(make_sample([0.3] * 10).drop_columns([PARTITION]))
     assert found.limits == CONFIGURED
-    assert "kept no partitions" in found.source
+    assert found.source == "configuration (the reference was made by a kmstream that kept no partitions)"
 
 
 @settings(max_examples=10)

@@ -127,9 +127,8 @@ def _find_ratios(profile: Profile, z: FloatArray, filled: NDArray[np.bool_]) -> 
     apart = np.abs(z) >= A_LITTLE
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         spread = np.where(apart, np.abs(profile.means - profile.average) / np.where(apart, np.abs(z), 1.0), 0.0)
-        widely = spread.max(axis=0, initial=0.0) >= SPREAD_OF_RATIOS * profile.average
+        widely = spread.max(axis=0) >= SPREAD_OF_RATIOS * profile.average
         positive = (profile.means[filled] >= -NOISE * profile.average).all(axis=0) & (profile.average > 0)
         ratios = profile.means / profile.average
         agree = (ratios > 0) & ((ratios - 1) * z > 0)
-    is_numeric = np.arange(len(profile.names)) < profile.n_numeric
-    return np.where(agree & widely & positive & is_numeric, ratios, np.nan)
+    return np.where(agree & widely & positive, ratios, np.nan)

@@ -59,12 +59,11 @@ def compare_features(
     categorical : mapping of str to int
         How many of the columns, the last ones, are of which categorical feature.
     """
-    # Where one side has no rows its mean is taken from the other: all of its effect is then one of the mix.
+    # Where the reference has no rows its mean is taken from the current side: all of its effect is then one of the mix.
     mean_r = np.where(r.rows[:, None] > 0, r.mean, c.mean)
-    mean_c = np.where(c.rows[:, None] > 0, c.mean, mean_r)
     mix = (c.shares - r.shares) @ mean_r
-    within = c.shares @ (mean_c - mean_r)
-    mean_from, mean_to = r.shares @ mean_r, c.shares @ mean_c
+    within = c.shares @ (c.mean - mean_r)
+    mean_from, mean_to = r.shares @ mean_r, c.shares @ c.mean
     features = []
     for j, name in enumerate(feature_names):
         one = {"feature": name, "psi": _psi_of_seen(*counted[j])}
