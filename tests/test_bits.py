@@ -40,7 +40,7 @@ VARIANTS = {
     "forgotten": {"dataset": {"time": "day"}, "model": {"half_life": "11d"}},
 }
 
-SLOW_VARIANTS = ("lloyd", "filled", "skipped", "weighted")  # what they have, others have too
+FAST_VARIANTS = ("plain", "weighted, with holes")
 
 
 def sections_of(variant, **model):
@@ -75,7 +75,7 @@ def expected(tmp_path_factory, config_in, run_of):
 
 
 @pytest.mark.parametrize(
-    "variant", [pytest.param(one, marks=pytest.mark.slow if one in SLOW_VARIANTS else ()) for one in VARIANTS]
+    "variant", [pytest.param(one, marks=() if one in FAST_VARIANTS else pytest.mark.slow) for one in VARIANTS]
 )
 @settings(max_examples=2, phases=[Phase.explicit, Phase.reuse, Phase.generate])  # nothing is smaller than a layout
 @example(sizes=[5000, 77], chunk_rows=8192, workers=4, scratch_limit=280_000)  # of some variants a copy of one file

@@ -227,6 +227,7 @@ def wait_for(happened: Callable[[], bool], process: subprocess.Popen[str]) -> No
         time.sleep(0.002)
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_is_no_traceback(there):
     with subprocess.Popen(
         [KMSTREAM, "models", "show", "v000001"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

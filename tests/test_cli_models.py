@@ -64,6 +64,7 @@ def test_labels_rename_changes_the_name_from_now_on(there):
     assert "regulars" in {one["cluster_label"] for one in answer("labels", "list")["labels"]}
 
 
+@pytest.mark.slow
 def test_report_prints_its_path_and_opens_it_in_the_browser(there, monkeypatch):
     browser = there / "browser"
     browser.write_text('#!/bin/sh\necho "chatter"\necho "$1" > opened\n')

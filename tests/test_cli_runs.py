@@ -104,6 +104,7 @@ def test_refresh_that_is_held_exits_with_4_and_says_how_to_publish_it(there):
     assert answer("models", "rollback") == {"version": "v000001", "previous": "v000002", "status": "rolled-back"}
 
 
+@pytest.mark.slow
 def test_a_refit_held_by_frozen_names_says_which_and_its_report_says_so_before_any_drift(there):
     assert "names frozen since" not in run("labels", "list").stdout
     assert "segment-01, segment-02, segment-03" in run("labels", "freeze").stdout
@@ -222,6 +223,7 @@ def test_print_sentence_keeps_a_number_and_its_unit_on_one_line():
 MOVED = ((4.0, 4.0), (14.0, 4.0), (4.0, 14.0))
 
 
+@pytest.mark.slow
 def test_retrain_says_why_nothing_is_fitted_and_fits_what_a_score_asked_for(there, files, blobs):
     assert run("retrain").stdout == "blobs: nothing is fitted anew: no request waits for a new fit.\n"
     why = "no request waits for a new fit"
@@ -235,6 +237,7 @@ def test_retrain_says_why_nothing_is_fitted_and_fits_what_a_score_asked_for(ther
     assert not answer("retrain")["retrained"]
 
 
+@pytest.mark.slow
 def test_retrain_that_is_held_exits_with_4_and_a_pause_ends_by_reset(there, files, blobs):
     files(there / "data", {"m3.parquet": blobs(400, seed=3, centers=MOVED)})
     assert run("score").exit_code == 0

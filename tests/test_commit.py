@@ -47,6 +47,7 @@ def test_a_file_can_become_a_folder_of_that_name_and_back(year, data, files, blo
         assert sorted(listed(year)) == [new, "m2.parquet", "m3.parquet"]
 
 
+@pytest.mark.slow
 def test_a_version_that_can_not_be_made_current_leaves_nothing(year, tree, monkeypatch):
     store = Store(year().output.path)
     before = tree(store.output)

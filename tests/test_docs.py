@@ -135,6 +135,7 @@ def find_untold(keys: Iterator[str], section: str) -> set[str]:
     return {key for key in keys if f"`{key}`" not in section}
 
 
+@pytest.mark.slow
 def test_every_file_that_runs_write_is_named(runs):
     out, _ = runs
     tree = FORMATS.partition("Files that begin with a dot")[0]
@@ -145,6 +146,7 @@ def test_every_file_that_runs_write_is_named(runs):
     assert {path.name for path in (out / "models" / "v000002").iterdir()} < names
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("heading", "pattern"),
     [
@@ -163,6 +165,7 @@ def test_every_key_of_a_json_file_is_told(runs, heading, pattern):
     assert find_untold(list_keys(content), section) == set()
 
 
+@pytest.mark.slow
 def test_every_key_of_the_history_is_told_beside_its_event(runs):
     section = read_section("## CURRENT and history.jsonl")
     lines = [json.loads(line) for line in (runs[0] / "models" / "history.jsonl").read_text().splitlines()]
@@ -172,6 +175,7 @@ def test_every_key_of_the_history_is_told_beside_its_event(runs):
         assert find_untold(iter(line.keys() - {"time", "event"}), told) == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["refresh", "score", "retrain"])
 def test_every_key_that_json_prints_is_told(runs, verb):
     result = runs[1][verb]
@@ -181,6 +185,7 @@ def test_every_key_that_json_prints_is_told(runs, verb):
     assert find_untold(list_keys(result), told + drift) == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("heading", "pattern", "columns_of_data"),
     [
@@ -195,6 +200,7 @@ def test_every_column_is_told(runs, heading, pattern, columns_of_data):
     assert find_untold(iter(set(schema.names) - columns_of_data), read_section(heading)) == set()
 
 
+@pytest.mark.slow
 def test_types_of_the_cluster_columns_are_as_told(runs):
     section = read_section("## Assignments")
     schema = pq.read_schema(runs[0] / "assignments" / "v000002" / "m1.parquet")

@@ -97,6 +97,7 @@ def test_runtime_lock_agrees_with_the_full_lock():
     assert runtime < full
 
 
+@pytest.mark.slow
 def test_every_imported_package_is_declared():
     declared = {canonicalize_name(wanted.name) for wanted in DEPENDENCIES}
     provided_by = metadata.packages_distributions()

@@ -41,6 +41,7 @@ def test_list_labels_tells_current_and_retired_names(four, config_in, published)
     json.dumps(list_labels(four), allow_nan=False)
 
 
+@pytest.mark.slow
 def test_list_labels_follows_the_size_of_a_segment_under_all_its_names(config_here, published, config_in):
     rename_segment(config_here, "segment-02", "vip")
     refresh(config_in(published, model={"random_state": 1}))
@@ -53,6 +54,7 @@ def test_list_labels_follows_the_size_of_a_segment_under_all_its_names(config_he
     assert line["description"].startswith("x far above the average (")
 
 
+@pytest.mark.slow
 def test_list_labels_after_a_rollback_has_the_current_version_last_and_the_names_of_today(four, published, config_in):
     refresh(four)
     rename_segment(four, "segment-02", "vip")
@@ -142,6 +144,7 @@ def test_rename_segment_refuses_a_name_that_would_be_confused_or_can_not_be_show
     assert digests(store.output) == before
 
 
+@pytest.mark.slow
 def test_rename_segment_refuses_the_name_of_a_segment_that_is_retired(four, published, config_in, store):
     refresh(four)
     rename_segment(four, "segment-04", "lost")
@@ -177,6 +180,7 @@ def test_rename_segment_frees_no_name_for_a_new_segment(config_here, four):
 # --- frozen -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_freeze_labels_holds_a_refit_that_adds_or_ends_a_name(config_here, published, store, config_in, files, blobs):
     freeze_labels(config_here)
     rename_segment(config_here, "segment-02", "vip")
@@ -194,6 +198,7 @@ def test_freeze_labels_holds_a_refit_that_adds_or_ends_a_name(config_here, publi
     assert [line["event"] for line in store.history() if line["event"] in {"frozen", "thawed"}] == ["frozen", "thawed"]
 
 
+@pytest.mark.slow
 def test_frozen_names_become_those_of_a_version_that_a_person_promotes(config_here, four, store):
     freeze_labels(config_here)
     held = refresh(four)

@@ -152,6 +152,7 @@ def write_config(base):
     (base / "kmstream.toml").write_text("\n".join([*lines, "engine.workers = 1"]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["removed by hand", "manifest removed", "older than keep_versions"])
 def test_apply_renames_says_that_there_are_no_assignments(config_here, published, config_in, folder, how):
     if how == "removed by hand":

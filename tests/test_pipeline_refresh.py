@@ -105,6 +105,7 @@ def test_refresh_keeps_the_scaling_of_the_baseline(published, config_here, store
     assert second.summary.n_rows == 2800
 
 
+@pytest.mark.slow
 def test_refresh_gives_a_new_segment_a_new_name_and_retires_one_that_is_gone(config, data, files, blobs, tree):
     files(data, {"a.parquet": blobs(600)})
     refresh(config())
@@ -120,6 +121,7 @@ def test_refresh_gives_a_new_segment_a_new_name_and_retires_one_that_is_gone(con
     assert "segment-03" not in labels_of(again)
 
 
+@pytest.mark.slow
 def test_refresh_is_judged_against_the_model_or_the_baseline_as_asked(published, config_in, store, files, blobs):
     for seed, shift in ((5, 0.0), (6, 3.0)):
         moved = ((0.0, 0.0), (10.0 + shift, 0.0), (0.0, 10.0))
@@ -197,6 +199,7 @@ def test_refresh_held_against_a_perfect_model_is_still_plain_json(config, data, 
             json.loads(line, parse_constant=lambda word, path=path: pytest.fail(f"{word} in {path.name}"))
 
 
+@pytest.mark.slow
 def test_refresh_removes_old_assignments_and_no_models(published, config_in, store):
     for seed in (1, 2):
         refresh(config_in(published, output={"keep_versions": 2}, model={"random_state": seed}))
@@ -215,6 +218,7 @@ def test_categories_alone_can_be_fitted_scored_and_refitted(config, data, files)
     assert labels_of(refresh(only_kinds)) == dict.fromkeys(("segment-01", "segment-02", "segment-03"), "kept")
 
 
+@pytest.mark.slow
 def test_hive_folders_can_be_features_from_end_to_end(config, data, files):
     rows = pa.table({"x": [0.0, 1.0] * 50})
     files(

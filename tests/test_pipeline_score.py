@@ -5,6 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pyarrow as pa
+import pytest
 from builders import leftovers, names_in, strict, written
 
 from kmstream.pipeline import refresh, score
@@ -37,6 +38,7 @@ def test_score_assigns_only_new_and_changed_partitions(config_here, published, s
     assert store.versions() == ["v000001"]
 
 
+@pytest.mark.slow
 def test_score_measures_the_drift_of_the_new_rows_alone(config_here, published, store, files, blobs, now, tree):
     files(published / "data", {"m3.parquet": blobs(300, seed=3, weights=(0.1, 0.8, 0.1))})
     result = score(config_here, now=now)
@@ -59,6 +61,7 @@ def test_score_measures_the_drift_of_the_new_rows_alone(config_here, published, 
     assert not leftovers(tree, published)
 
 
+@pytest.mark.slow
 def test_score_twice_in_a_second_keeps_both_reports(config_here, published, files, blobs, now):
     runs = []
     for name in ("m3.parquet", "m4.parquet"):
@@ -110,6 +113,7 @@ def test_score_counts_unseen_categories_in_the_manifest(config, data, files):
     assert manifest["partitions"]["b.parquet"]["unseen"] == {"kind": 1}
 
 
+@pytest.mark.slow
 def test_score_against_the_baseline_reports_the_model_too(published, config_in, store, files, blobs):
     files(published / "data", {"m3.parquet": blobs(400, seed=3)})
     refresh(config_in(published))
@@ -120,6 +124,7 @@ def test_score_against_the_baseline_reports_the_model_too(published, config_in, 
     assert drift["against_model"]["version"] == "v000002"
 
 
+@pytest.mark.slow
 def test_score_against_a_baseline_of_other_segments_shows_those_of_today(published, config_in, store, files, blobs):
     more = ((0.0, 0.0), (10.0, 0.0), (0.0, 10.0), (30.0, 30.0))
     files(published / "data", {"m3.parquet": blobs(800, seed=3, centers=more, weights=(1, 1, 1, 1))})

@@ -239,6 +239,7 @@ def test_refresh_refuses_rows_that_all_weigh_nothing(config, data, files, blobs,
         refresh(config(features={"weight": "w", "on_missing": policy}))
 
 
+@pytest.mark.slow
 def test_refresh_of_weights_far_below_1_says_the_same_as_of_large_ones(tmp_path, config_in, files, blobs):
     """Forgotten rows may weigh less than one row in all."""
     shift = ((0.5, 0.0), (10.0, 0.0), (0.0, 10.0))
@@ -299,6 +300,7 @@ def test_a_version_of_weighted_rows_is_read_as_it_was_written(tmp_path, config_i
     assert np.array_equal(version.bins, assigned.values.bins)
 
 
+@pytest.mark.slow
 def test_names_go_on_by_overlap_of_weights_where_features_change(tmp_path, config_in, files):
     """The first segment goes on where most of its weight goes, not where most of its rows go."""
     x, y = np.repeat([0.0, 9.0], 40), np.repeat([0.0, 9.0, 9.0, 0.0], [30, 10, 15, 25])

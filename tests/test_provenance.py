@@ -72,6 +72,7 @@ def test_peak_rss_bytes_rises_with_what_is_held_and_never_falls():
     assert peak_rss_bytes() > peak - MIB  # the kernel counts it roughly
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only there does getrusage tell the peak of the parent")
 def test_peak_rss_bytes_of_a_child_is_its_own():
     held = np.ones(256 * MIB, np.uint8)

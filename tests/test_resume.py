@@ -84,6 +84,7 @@ def test_files_of_a_run_that_was_cut_off_leave_nothing_in_another_one(cut_off, d
     assert sorted(listed(cut_off)) == ["m2.parquet", "m3.parquet", "m4.parquet"]
 
 
+@pytest.mark.slow
 def test_a_refresh_goes_on_and_publishes_what_it_would_have(cut_off, tree):
     with pytest.raises(KeyboardInterrupt):
         refresh(cut_off(engine={"workers": 1}), progress=CutOff(2500))

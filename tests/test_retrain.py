@@ -70,6 +70,7 @@ def shop(opened, tmp_path):
 HOLDS = {"model": {"n_clusters": 3, "n_init": 2, "min_cluster_share": 0.4}}  # nothing gets through
 
 
+@pytest.mark.slow
 def test_a_request_is_answered_once_however_often_it_is_called(shop):
     assert retrain(shop.config(), now=day(1)).why == "no request waits for a new fit"
     shop.add("m02", 2.0)
@@ -84,6 +85,7 @@ def test_a_request_is_answered_once_however_often_it_is_called(shop):
     assert shop.events() == ["published", "drift", "retrain-requested", "published"]
 
 
+@pytest.mark.slow
 def test_a_request_whose_event_got_lost_is_told_again_by_every_score_and_written_once(shop):
     shop.add("m02", 40.0)
     run_id = score(shop.config(), now=day(2)).run_id

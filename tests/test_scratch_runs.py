@@ -61,6 +61,7 @@ def test_refresh_after_one_that_was_killed_takes_no_copy_and_leaves_none(publish
 # --- the same results ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_passes_over_a_file_of_two_spans_have_the_same_bits_with_a_copy_of_one(config, data, files, run_of, tmp_path):
     """Other copies, and other rows, are in test_bits.py."""
     n_rows = SPAN_ROWS + 6000

@@ -174,6 +174,7 @@ def test_score_compares_with_what_is_left_of_partitions_that_were_removed(months
     assert result.entities["earlier_files_left_out"] == 0
 
 
+@pytest.mark.slow
 def test_score_of_a_window_that_moves_on_compares_with_what_is_left(months, data, files):
     made, _ = months
     name = name_places(made)
@@ -203,6 +204,7 @@ def test_refresh_leaves_out_an_earlier_file_without_the_key_and_counts_it(config
     assert drift["entities"]["earlier_files_left_out"] == 1
 
 
+@pytest.mark.slow
 def test_score_leaves_out_what_was_assigned_before_the_key_was_carried(config, data, files):
     files(data, {"1.parquet": make_month(JANUARY), "2.parquet": make_month(JANUARY)})
     refresh(config(output={"columns": ["x"]}))

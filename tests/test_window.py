@@ -22,6 +22,7 @@ def test_score_of_a_changed_partition_replaces_what_it_said(year, data, files, b
     }
 
 
+@pytest.mark.slow
 def test_no_later_write_changes_a_file_that_was_linked(year, data, files, blobs, tmp_path):
     """Outputs are replaced, never written to: backups by hard links stay what they were."""
     os.link(Path(year().output.path) / "assignments/v000001/m2.parquet", tmp_path / "backup.parquet")
@@ -61,6 +62,7 @@ def test_score_of_another_dataset_drops_nothing(year, tmp_path, files, blobs):
     assert len(listed(year)) == 4
 
 
+@pytest.mark.slow
 def test_score_since_a_version_looks_again_at_what_came_after_it(year, data, files, blobs):
     files(data, {"m4.parquet": blobs(70, seed=4)})
     refresh(year())
