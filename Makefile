@@ -21,11 +21,11 @@ help: ## this list
 demo: $(STAMP) ## a year of customer segments, refitted and re-scored by the flows
 	@$(BIN)/python flows/demo.py
 
-test: $(STAMP) ## all tests, with coverage: the fast ones, then those with servers or patience
+test: $(STAMP) ## all tests: the fast ones and those with servers, with coverage, then the slow ones
 	$(PYTEST) -n 2 -m "not slow and not server" --cov --cov-report=
-	@# Whole files, in their order: three at a time, since those with servers of their own mostly wait for them.
-	$(PYTEST) -n 3 --dist loadfile --no-loadscope-reorder -m "(slow or server) and not image" --cov --cov-append \
-	  --cov-report=term
+	@# Whole files, in their order: each has servers of its own, which it mostly waits for, so there can be more of them.
+	$(PYTEST) -n 3 --dist loadfile --no-loadscope-reorder -m "server and not image" --cov --cov-append --cov-report=term
+	$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder -m "slow and not server and not image"
 
 test-fast: $(STAMP) ## the tests that need no server and no patience
 	$(PYTEST) -n 2 -m "not slow and not server"
