@@ -8,7 +8,7 @@ from typing import Any
 from kmstream.assignments import read_manifest
 from kmstream.commit import hold_output
 from kmstream.config import Config
-from kmstream.descriptions import profile_segments, suggest_names
+from kmstream.descriptions import contrast_segments, suggest_names
 from kmstream.errors import ConfigError, DatasetNotFoundError
 from kmstream.labels import is_automatic
 from kmstream.provenance import Clock
@@ -73,8 +73,8 @@ def suggest_labels(config: Config) -> list[dict[str, Any]]:
     """
     store = Store(config.output.path)
     current = store.load()
-    profile = profile_segments(current.summary, current.model.features, current.model.scaling)
-    names = suggest_names(profile, store.used_labels())
+    contrast = contrast_segments(current.summary, current.model.features, current.model.scaling)
+    names = suggest_names(contrast, store.used_labels())
     return [
         {"cluster_label": line["cluster_label"], "suggestion": name, "share": line["share"]}
         | {"description": line["description"]}

@@ -13,7 +13,7 @@ from kmstream.comparison import (
     observe_assigned,
     tell_life_cycle,
 )
-from kmstream.descriptions import describe_segments, profile_segments
+from kmstream.descriptions import contrast_segments, describe_segments
 from kmstream.drift import DriftReport, add_facts
 from kmstream.entities import Moves
 from kmstream.fit import Fit
@@ -114,7 +114,7 @@ def compare_refit(refit: Refit, assigned: Assigned) -> tuple[DriftReport, LifeCy
         life = LifeCycle(dict.fromkeys(model.labels, "emerged") | dict.fromkeys(refit.match.retired, "retired"), {})
     if before.version is not None:
         report = describe_all(report, before.version)  # also those that end
-    words = describe_segments(profile_segments(assigned.summary, model.features, model.scaling))
+    words = describe_segments(contrast_segments(assigned.summary, model.features, model.scaling))
     told = {label: {"description": text} for label, text in zip(model.labels, words, strict=True)}
     return add_facts(report, told), life
 

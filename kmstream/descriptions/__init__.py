@@ -2,12 +2,12 @@
 
 A name is only proposed here; people give names (`kmstream labels rename`).
 
-Read in this order: `profile` (segments against all rows, in numbers), `traits` (what of it is worth telling),
+Read in this order: `contrast` (segments against all rows, in numbers), `traits` (what of it is worth telling),
 `sentences`, `suggestions` (names).
 """
 
-from kmstream.descriptions.profile import Profile, profile_segments
+from kmstream.descriptions.contrast import Contrast, contrast_segments
 from kmstream.descriptions.sentences import describe_segments
 from kmstream.descriptions.suggestions import suggest_names
 
-__all__ = ["Profile", "describe_segments", "profile_segments", "suggest_names"]
+__all__ = ["Contrast", "contrast_segments", "describe_segments", "suggest_names"]

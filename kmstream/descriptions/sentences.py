@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from kmstream.descriptions.profile import Profile
+from kmstream.descriptions.contrast import Contrast
 from kmstream.descriptions.traits import HARDLY, MOSTLY, Trait, weigh
 from kmstream.reasons import plain_number
 from kmstream.separation import NOISE
@@ -17,7 +17,7 @@ _DEGREES = {1: "a little", 2: "", 3: "far"}
 _PARTS = ("half", "a third", "a quarter", "a fifth", "a sixth", "a seventh", "an eighth", "a ninth", "a tenth")
 
 
-def describe_segments(profile: Profile) -> tuple[str, ...]:
+def describe_segments(contrast: Contrast) -> tuple[str, ...]:
     """Say in one plain sentence what sets each segment apart: the strongest features first, at most three.
 
     A feature less than 0.3 standard deviations off is not told. A ratio is given where the feature has no negative mean
@@ -33,7 +33,7 @@ def describe_segments(profile: Profile) -> tuple[str, ...]:
     Examples
     --------
     >>> import numpy as np
-    >>> profile = Profile(
+    >>> contrast = Contrast(
     ...     names=("monetary", "age", "channel=store", "channel=web"),
     ...     n_numeric=2,
     ...     means=np.array([[1905.0, 48.0, 0.9, 0.1], [289.0, 38.0, 0.53, 0.47]]),
@@ -41,12 +41,12 @@ def describe_segments(profile: Profile) -> tuple[str, ...]:
     ...     z=np.array([[1.9, 0.8, 0.61, -0.61], [-0.48, -0.2, -0.15, 0.15]]),
     ...     shares=np.array([0.2, 0.8]),
     ... )
-    >>> for text in describe_segments(profile):
+    >>> for text in describe_segments(contrast):
     ...     print(text)
     monetary 3.1 times the average (1,905 against 612), age above it (48 against 40), more often channel=store
     monetary half of the average (289 against 612)
     """
-    evidence = weigh(profile)
+    evidence = weigh(contrast)
     return tuple(
         instead or _describe(traits) for instead, traits in zip(evidence.instead, evidence.traits, strict=True)
     )

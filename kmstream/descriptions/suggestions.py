@@ -6,7 +6,7 @@ from itertools import chain, count
 
 import numpy as np
 
-from kmstream.descriptions.profile import Profile
+from kmstream.descriptions.contrast import Contrast
 from kmstream.descriptions.traits import Evidence, Trait, weigh
 from kmstream.separation import NOISE
 
@@ -16,7 +16,7 @@ _LESS = ("slightly-less-", "less-", "rarely-")
 _ORDINALS = ("", "second-", "third-")
 
 
-def suggest_names(profile: Profile, used_labels: Collection[str] = ()) -> tuple[str, ...]:
+def suggest_names(contrast: Contrast, used_labels: Collection[str] = ()) -> tuple[str, ...]:
     """Propose a short name for each segment, from what `describe_segments` tells.
 
     The strongest feature makes the name, unless another segment is as far off in it or is told by the same words; then
@@ -25,7 +25,7 @@ def suggest_names(profile: Profile, used_labels: Collection[str] = ()) -> tuple[
 
     Parameters
     ----------
-    profile : Profile
+    contrast : Contrast
     used_labels : collection of str
         Every label ever used: none of them is proposed.
 
@@ -36,7 +36,7 @@ def suggest_names(profile: Profile, used_labels: Collection[str] = ()) -> tuple[
 
     Examples
     --------
-    >>> profile = Profile(
+    >>> contrast = Contrast(
     ...     names=("monetary", "recency_days"),
     ...     n_numeric=2,
     ...     means=np.array([[1905.0, 12.0], [1800.0, 190.0], [289.0, 93.0]]),
@@ -44,17 +44,17 @@ def suggest_names(profile: Profile, used_labels: Collection[str] = ()) -> tuple[
     ...     z=np.array([[1.9, -0.8], [1.8, 1.0], [-0.48, 0.1]]),
     ...     shares=np.array([0.1, 0.1, 0.8]),
     ... )
-    >>> suggest_names(profile)
+    >>> suggest_names(contrast)
     ('very-high-monetary-low-recency_days', 'very-high-monetary-high-recency_days', 'low-monetary')
-    >>> suggest_names(profile, used_labels=["low-monetary"])[2]
+    >>> suggest_names(contrast, used_labels=["low-monetary"])[2]
     'lowest-monetary'
     """
-    evidence = weigh(profile)
-    candidates = [_propose(evidence, i) for i in range(len(profile.shares))]
+    evidence = weigh(contrast)
+    candidates = [_propose(evidence, i) for i in range(len(contrast.shares))]
     used = {label.casefold() for label in used_labels}
     names = _choose_distinct(candidates, used)
     used |= {name.casefold() for name in names.values()}
-    order = np.lexsort((*evidence.z.T, -profile.shares)).tolist()
+    order = np.lexsort((*evidence.z.T, -contrast.shares)).tolist()
     for i in (i for i in order if i not in names):
         base = candidates[i][0]
         numbered = chain([base], (f"{base}-{n}" for n in count(2)))

@@ -12,7 +12,7 @@ from kmstream.summary import ClusterSummary
 
 
 @dataclass(frozen=True)
-class Profile:
+class Contrast:
     """Segments against all rows.
 
     Attributes
@@ -38,7 +38,7 @@ class Profile:
     shares: FloatArray
 
 
-def profile_segments(summary: ClusterSummary, features: FeaturesConfig, scaling: Scaling) -> Profile:
+def contrast_segments(summary: ClusterSummary, features: FeaturesConfig, scaling: Scaling) -> Contrast:
     """Set the segments of a model against all of its rows.
 
     Parameters
@@ -54,8 +54,8 @@ def profile_segments(summary: ClusterSummary, features: FeaturesConfig, scaling:
     ...     np.array([30, 10]), np.array([[-1.0], [3.0]]), np.zeros((2, 1)), np.zeros(2), np.zeros((2, 1))
     ... )
     >>> scaling = Scaling(np.array([50.0]), np.array([10.0]), np.array([50.0]), np.zeros((1, 0)))
-    >>> profile = profile_segments(summary, FeaturesConfig(numeric=("age",)), scaling)
-    >>> profile.means.ravel(), profile.average, profile.z.ravel().round(2)
+    >>> contrast = contrast_segments(summary, FeaturesConfig(numeric=("age",)), scaling)
+    >>> contrast.means.ravel(), contrast.average, contrast.z.ravel().round(2)
     (array([40., 80.]), array([50.]), array([-0.58,  1.73]))
     """
     shares = summary.shares
@@ -64,4 +64,4 @@ def profile_segments(summary: ClusterSummary, features: FeaturesConfig, scaling:
     varies = sd > NOISE * np.abs(average)
     z = np.where(varies, (summary.mean - average) / np.where(varies, sd, 1.0), 0.0)
     original = to_original_units(np.vstack([summary.mean, average]), features, scaling)
-    return Profile(encoded_names(features, scaling), len(features.numeric), original[:-1], original[-1], z, shares)
+    return Contrast(encoded_names(features, scaling), len(features.numeric), original[:-1], original[-1], z, shares)
