@@ -42,7 +42,7 @@ FIGURES = {
     "share_change": Figure("Largest change of a share", "one segment", "changes of shares"),
     "centroid_shift_radii": Figure(
         "Largest shift, radii",
-        "of a centroid, in radii of its segment; drift beyond 3 standard errors",
+        "of the centroid that moved most, in radii; drift beyond 3 standard errors",
         "shifts of centroids",
         "shift",
     ),
@@ -54,7 +54,7 @@ FIGURES = {
     ),
     "outlier_share": Figure(
         "Outliers",
-        "rows beyond the reference's 99 % distance; 1 % when nothing changed",
+        "rows beyond the reference's 99 % distance; 1 % (0.01) if unchanged",
         "outliers",
         "outliers",
     ),
@@ -71,8 +71,8 @@ AT_A_GLANCE = tuple(key for key, figure in FIGURES.items() if figure.column)
 """The keys that tell most: on top of the page, in the dashboard and in the history."""
 
 
-def write_figure(key: str, value: str | float | None) -> str:
-    r"""Write a figure, or a limit of it, in the unit in which people read it; text stays as it is, None is a dash.
+def write_figure(key: str, value: str | float | None, digits: int = 3) -> str:
+    r"""Write a figure in the unit in which people read it; text stays as it is, None is a dash.
 
     Examples
     --------
@@ -85,7 +85,7 @@ def write_figure(key: str, value: str | float | None) -> str:
         return points(value).removeprefix("+")
     if key.endswith("_share"):
         return percent(value)
-    return p_value(value) if key.endswith("_p") else number(value, 3)
+    return p_value(value) if key.endswith("_p") else number(value, digits)
 
 
 def tell_measures(measures: Sequence[str]) -> str:

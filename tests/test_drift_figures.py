@@ -55,3 +55,7 @@ def test_write_figure_writes_each_in_its_unit(key, value, text):
 )
 def test_tell_measures_is_a_list_with_and_before_the_last(measures, text):
     assert tell_measures(measures) == text
+
+
+def test_write_figure_writes_limits_with_the_digits_asked_for():
+    assert [write_figure("inertia_ratio", 1.0549), write_figure("inertia_ratio", 1.0549, digits=4)] == ["1.05", "1.055"]

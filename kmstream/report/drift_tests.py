@@ -99,7 +99,7 @@ def _find_figures(drift: Mapping[str, Any], measure: str) -> Iterator[tuple[str 
 
 
 def _tell_passed(drift: Mapping[str, Any], measure: str, value: float, limits: Mapping[str, float]) -> str:
-    told, warn, alert = (write_figure(measure, one) for one in (value, limits["warn"], limits["alert"]))
+    told, warn, alert = (write_figure(measure, one, digits=4) for one in (value, limits["warn"], limits["alert"]))
     if not drift["totals"]["rows"]:
         return "There are no rows to judge by."
     if value < limits["warn"]:

@@ -83,7 +83,7 @@ def lay_out_with_legend(figure: go.Figure, height: int) -> go.Figure:
 
 def _make_template(axis: Mapping[str, Any], **layout: Any) -> go.layout.Template:  # noqa: ANN401 - what plotly takes
     """Make what a figure looks like where it does not say otherwise; plotly's own would be 7 kB in each."""
-    axis = {"gridcolor": GRID, "zerolinecolor": GRID, **axis}
+    axis = {"showgrid": True, "gridcolor": GRID, "zerolinecolor": GRID, **axis}
     colours = {"font": {"size": 12, "color": INK}, "paper_bgcolor": "white", "plot_bgcolor": "white"}
     return go.layout.Template(layout={"xaxis": axis, "yaxis": axis, **colours, **layout})
 

@@ -113,7 +113,7 @@ def explain(reason: Mapping[str, Any]) -> str:
     >>> explain(reason | {"text": "the mix changed"})
     'The mix changed (alert from 0.25).'
     """
-    limit = write_figure(reason["measure"], reason["threshold"])
+    limit = write_figure(reason["measure"], reason["threshold"], digits=4)
     return f"{as_sentence(reason['text'])} ({reason['severity']} from {limit})."
 
 
